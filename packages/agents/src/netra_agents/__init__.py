@@ -1,0 +1,3 @@
+"""Runs in which several agents work together."""
+
+__all__: tuple[str, ...] = ()

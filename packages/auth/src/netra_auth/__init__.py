@@ -1,0 +1,3 @@
+"""Who may do what: accounts, tokens, roles."""
+
+__all__: tuple[str, ...] = ()

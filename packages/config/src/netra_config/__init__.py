@@ -1,0 +1,3 @@
+"""Settings that can't drift."""
+
+__all__: tuple[str, ...] = ()

@@ -1,0 +1,3 @@
+"""What agents do in the world: typed tool calls."""
+
+__all__: tuple[str, ...] = ()

@@ -1,0 +1,3 @@
+"""What users come for, composed of the other domains."""
+
+__all__: tuple[str, ...] = ()
