@@ -1,0 +1,67 @@
+"""Real PostgreSQL and Redis for integration tests: started, isolated, emptied, and evidence of what was proved.
+
+The names below are imported when they are first used, so that a run that needs no service pays for none.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from netra_fixtures.budgets import Budget as Budget
+    from netra_fixtures.clock import ManualClock as ManualClock
+    from netra_fixtures.context import Tenant as Tenant
+    from netra_fixtures.context import TenantFactory as TenantFactory
+    from netra_fixtures.context import UserContext as UserContext
+    from netra_fixtures.context import UserFactory as UserFactory
+    from netra_fixtures.environment import IsolatedEnvironment as IsolatedEnvironment
+    from netra_fixtures.errors import NetraFixturesError as NetraFixturesError
+    from netra_fixtures.faults import Cut as Cut
+    from netra_fixtures.faults import HalfOpen as HalfOpen
+    from netra_fixtures.faults import Latency as Latency
+    from netra_fixtures.faults import Link as Link
+    from netra_fixtures.faults import Reset as Reset
+    from netra_fixtures.links import ServiceLink as ServiceLink
+    from netra_fixtures.private import PrivatePostgres as PrivatePostgres
+    from netra_fixtures.private import PrivateRedis as PrivateRedis
+    from netra_fixtures.services.endpoint import PostgresEndpoint as PostgresEndpoint
+    from netra_fixtures.services.endpoint import RedisEndpoint as RedisEndpoint
+    from netra_fixtures.value import BusinessValue as BusinessValue
+    from netra_fixtures.value import Goal as Goal
+    from netra_fixtures.value import Tier as Tier
+    from netra_fixtures.value import business_value as business_value
+    from netra_fixtures.waiting import eventually as eventually
+    from netra_fixtures.waiting import within as within
+
+_HOMES = {
+    "Budget": "budgets",
+    "BusinessValue": "value",
+    "Cut": "faults",
+    "Goal": "value",
+    "HalfOpen": "faults",
+    "IsolatedEnvironment": "environment",
+    "Latency": "faults",
+    "Link": "faults",
+    "ManualClock": "clock",
+    "NetraFixturesError": "errors",
+    "PostgresEndpoint": "services.endpoint",
+    "PrivatePostgres": "private",
+    "PrivateRedis": "private",
+    "RedisEndpoint": "services.endpoint",
+    "Reset": "faults",
+    "ServiceLink": "links",
+    "Tenant": "context",
+    "TenantFactory": "context",
+    "Tier": "value",
+    "UserContext": "context",
+    "UserFactory": "context",
+    "business_value": "value",
+    "eventually": "waiting",
+    "within": "waiting",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

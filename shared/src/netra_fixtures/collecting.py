@@ -1,0 +1,68 @@
+"""What collection decides: which tests are integration tests, what they are worth, which are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+import pytest
+
+from netra_fixtures.errors import NetraFixturesError, ValueMissing
+from netra_fixtures.fixtures import SERVICES
+
+MARKERS = (
+    "business_value(tier, goals, impact): for whom the test matters and why",
+    "fresh_database: a database of the test's own, whose tables it may change",
+    "integration: set by the plugin on every test that asks for a service",
+    "soak: a long proof, left out of the default run",
+)
+SERVICE_FIXTURES = frozenset(name for names in SERVICES.values() for name in names)
+
+
+def register_markers(config: pytest.Config) -> None:
+    """Make the kit's markers known."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+def is_integration(item: pytest.Item) -> bool:
+    """Tell whether a test asks for a service, itself or through its fixtures."""
+    return not SERVICE_FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def services_asked(item: pytest.Item) -> tuple[str, ...]:
+    """Name the services that a test asks for."""
+    asked = getattr(item, "fixturenames", ())
+    return tuple(service for service, fixtures in SERVICES.items() if not set(fixtures).isdisjoint(asked))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Mark the integration tests among what was collected; fail the collection where one breaks a rule."""
+    report = yield
+    broken: list[str] = []
+    for item in report.result or ():
+        if isinstance(item, pytest.Item) and is_integration(item):
+            item.add_marker(pytest.mark.integration)
+            broken += _rules_broken(item)
+    if broken:
+        report.outcome = "failed"
+        report.longrepr = "\n".join(dict.fromkeys(broken))
+        report.result = []
+    return report
+
+
+def _rules_broken(item: pytest.Item) -> list[str]:
+    from netra_fixtures.guard import refusal_at_collection
+    from netra_fixtures.value import value_of
+
+    try:
+        if value_of(item) is None and item.config.getini("netra_require_value"):
+            raise ValueMissing(item.nodeid)
+        refusal = refusal_at_collection(item)
+        if refusal is not None:
+            raise refusal
+    except NetraFixturesError as error:
+        return [str(error)]
+    return []

@@ -1,0 +1,143 @@
+"""The process that a person started: it holds the run together and reports on it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from _pytest.junitxml import xml_key
+
+from netra_fixtures import settings
+from netra_fixtures.errors import SettingInvalid
+from netra_fixtures.lease import Run, died
+from netra_fixtures.worker import ACCOUNT, Worker
+
+if TYPE_CHECKING:
+    from netra_fixtures.report import RunReport
+
+SEEDS = 2**32
+DIRECTORY = "reports/latest"
+
+
+class Controller:
+    """One run of pytest, seen from where it was started; under xdist the workers are other processes.
+
+    Args:
+        seed: what chance in this run follows from.
+    """
+
+    def __init__(self, config: pytest.Config, chosen: settings.Settings, seed: int) -> None:
+        self.config = config
+        self.settings = chosen
+        self.seed = seed
+        self.run = Run()
+        self.started_at = datetime.now(UTC)
+        self._reports: list[pytest.TestReport | pytest.CollectReport] = []
+        self._accounts: list[dict[str, Any]] = []
+        self._report: RunReport | None = None
+        option = config.getoption("report_dir")
+        self.directory = Path(config.invocation_params.dir, option) if option else config.rootpath / DIRECTORY
+        self._junit = self.run.directory / "junit.xml"
+        self._own_junit = config.getoption("xmlpath", None) is None
+        if self._own_junit:
+            config.option.xmlpath = str(self._junit)
+
+    @classmethod
+    def begin(cls, config: pytest.Config) -> Controller:
+        """Begin a run.
+
+        Raises:
+            pytest.UsageError: an option, ini value or variable can't be read.
+        """
+        try:
+            chosen = settings.read(config)
+        except SettingInvalid as error:
+            raise pytest.UsageError(str(error)) from None
+        seed = config.getoption("seed")
+        return cls(config, chosen, secrets.randbelow(SEEDS) if seed is None else seed)
+
+    def told(self) -> dict[str, Any]:
+        """Give what a process that runs tests is told."""
+        return {"directory": str(self.run.directory), "seed": self.seed, "settings": self.settings.to_json()}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of xdist what this run is."""
+        node.workerinput["netra"] = self.told()
+
+    def pytest_report_header(self) -> str:
+        """Say how to have the same run again."""
+        return f"netra: --seed={self.seed}"
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what a worker says of a test."""
+        self._reports.append(report)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keep what couldn't be collected."""
+        if not report.passed:
+            self._reports.append(report)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Keep the account that a worker of xdist gave at its end; a crashed one gave none."""
+        account = getattr(node, "workeroutput", {}).get(ACCOUNT)
+        if account:
+            self._accounts.append(account)
+
+    @pytest.hookimpl(trylast=True)  # after junitxml has written, and the worker in this process has ended
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Write the report of a run that ran an integration test; others prove nothing about services."""
+        here = self.config.stash.get(Worker.KEY, None)
+        if here is not None and here.account is not None:
+            self._accounts.append(here.account)
+        integration = any(getattr(report, "netra", {}).get("integration") for report in self._reports)
+        if not integration and not self.config.getoption("report_dir"):
+            return
+        self._report = self._write(int(exitstatus))
+        missed = not all(budget.held for budget in self._report.budgets)
+        if missed and self.config.getoption("enforce_budgets") and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write(self, exit_status: int) -> RunReport:
+        from netra_fixtures import report
+
+        collector = report.Collector(
+            run_id=self.run.directory.name, started_at=self.started_at, seed=self.seed,
+            time_factor=self.settings.time_factor,
+        )  # fmt: skip
+        for one in self._reports:
+            collector.add(one)
+        for account in self._accounts:
+            collector.add_worker(account)
+        collector.collected(max((account["collected"] for account in self._accounts), default=0))
+        summed = collector.finish(
+            ended_at=datetime.now(UTC), exit_status=exit_status, workers=len(self._accounts) or 1,
+            previous=report.read(self.directory),
+        )  # fmt: skip
+        report.write(summed, self.directory, attachments={"junit.xml": self._junit} if self._own_junit else None)
+        if self._own_junit:
+            self.config.stash[xml_key].logfile = str(self.directory / "junit.xml")  # the terminal names it
+        return summed
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Say in the terminal what was proved, and where the report is."""
+        dead = died(self.run.directory)
+        if dead:
+            terminalreporter.write_line(str(dead), red=True)
+        if self._report:
+            from netra_fixtures.report import write_summary
+
+            write_summary(terminalreporter, self._report, self._shown_directory())
+
+    def _shown_directory(self) -> Path:
+        here = os.fspath(self.config.invocation_params.dir)
+        return Path(os.path.relpath(self.directory, here))
+
+    def pytest_unconfigure(self) -> None:
+        """Let go of the services."""
+        self.run.end()

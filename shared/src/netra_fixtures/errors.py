@@ -1,0 +1,81 @@
+"""Failures of the kit, each with its remedy.
+
+NetraFixturesError
+├── ServicesUnavailable      a server can't be found or started
+├── ServerDied               a server ended while tests used it
+├── ServiceUntouched         a test asked for a service and sent it nothing
+├── ValueMissing             an integration test doesn't say for whom it matters
+├── MigrationFailed          the template database can't be built
+├── DatabaseDefinitionChanged  a test changed tables outside a database of its own
+└── SettingInvalid           an option or NETRA_* variable can't be read
+"""
+
+
+class NetraFixturesError(Exception):
+    """Base of every error that netra_fixtures raises on purpose."""
+
+
+class ServicesUnavailable(NetraFixturesError):
+    """A real server can't be found or started."""
+
+    def __init__(self, service: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{service} is not available: {reason}; {remedy}")
+        self.service = service
+        self.reason = reason
+        self.remedy = remedy
+
+
+class ServerDied(NetraFixturesError):
+    """A server that the tests share ended while they ran."""
+
+    def __init__(self, service: str, code: int, log: str) -> None:
+        super().__init__(f"{service} ended with {code} during the run; its last log lines: {log}")
+        self.service = service
+        self.code = code
+        self.log = log
+
+
+class ServiceUntouched(NetraFixturesError):
+    """A test asked for a service and sent it nothing, so it proved nothing about it."""
+
+    def __init__(self, services: tuple[str, ...]) -> None:
+        super().__init__(
+            f"the test asks for {' and '.join(services)} and sends it nothing; use it, or drop the fixture"
+        )
+        self.services = services
+
+
+class ValueMissing(NetraFixturesError):
+    """An integration test doesn't say for whom it matters."""
+
+    def __init__(self, nodeid: str) -> None:
+        super().__init__(
+            f"{nodeid}: an integration test says for whom it matters; "
+            "add @business_value(tier=…, goals={…}, impact='…') to it, its class or its module"
+        )
+        self.nodeid = nodeid
+
+
+class MigrationFailed(NetraFixturesError):
+    """The migrations of a schema failed, so no test database can be built."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"the migrations {name!r} failed: {reason}; run them by hand against an empty database")
+        self.name = name
+
+
+class DatabaseDefinitionChanged(NetraFixturesError):
+    """A test changed tables in the database that all tests of its worker share."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the test ran CREATE, ALTER or DROP in the worker's database; mark it @pytest.mark.fresh_database"
+        )
+
+
+class SettingInvalid(NetraFixturesError):
+    """An option, an ini value or a NETRA_* variable can't be read."""
+
+    def __init__(self, name: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{name}: {reason}; {remedy}")
+        self.name = name

@@ -1,0 +1,113 @@
+"""What passed over the wire in each test, counted by the tap and held against the servers' own counters."""
+
+import contextlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from netra_fixtures import tap as tap_script
+from netra_fixtures.errors import ServicesUnavailable
+
+Counts = dict[str, dict[str, int]]
+SHOWN = {"postgres": ("statements", "transactions", "rows_written"), "redis": ("commands",), "websocket": ("frames",)}
+
+
+class Tap:
+    """The worker's end of its tap process; see `netra_fixtures.tap`.
+
+    Args:
+        directory: where the tap's sockets go; made here.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(mode=0o700)
+        self.directory = directory
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", tap_script.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
+        )
+        self._protocols: dict[str, str] = {}
+        self._dropped: Counts = {protocol: {} for protocol in SHOWN}
+
+    def link(self, name: str, protocol: str, target: str | tuple[str, int]) -> Path:
+        """Open a socket that leads to *target*; return its path."""
+        self._protocols[name] = protocol
+        path = self.path(name)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._ask(op="link", name=name, protocol=protocol, path=str(path), target=target)
+        return path
+
+    def path(self, name: str) -> Path:
+        """Give the path of a link's socket."""
+        return self.directory / name / (".s.PGSQL.5432" if self._protocols[name] == "postgres" else "redis.sock")
+
+    def drop(self, name: str) -> None:
+        """Close a link and whatever still runs over it; its counts stay."""
+        _add(self._dropped[self._protocols.pop(name)], self._ask(op="drop", name=name)["counts"])
+
+    def counts(self) -> Counts:
+        """Give the totals since the start, by protocol."""
+        totals: Counts = {protocol: dict(counts) for protocol, counts in self._dropped.items()}
+        for name, counts in self._ask(op="counts")["counts"].items():
+            _add(totals[self._protocols[name]], counts)
+        return totals
+
+    def link_counts(self, name: str) -> dict[str, int]:
+        """Give the totals of one link."""
+        counts: dict[str, int] = self._ask(op="counts")["counts"][name]
+        return counts
+
+    def standing(self) -> list[dict[str, str]]:
+        """Give the connections that are open now, each with its link and what it is in the middle of."""
+        standing: list[dict[str, str]] = self._ask(op="counts")["open"]
+        return standing
+
+    def _ask(self, **request: Any) -> dict[str, Any]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None and stdout is not None
+        line = b""
+        with contextlib.suppress(OSError):
+            stdin.write(json.dumps(request).encode() + b"\n")
+            stdin.flush()
+            line = stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"error": "it has ended"}
+        if "error" in answer:
+            raise ServicesUnavailable("the tap that counts evidence", answer["error"], "run the tests again")
+        return answer
+
+    def close(self) -> None:
+        """End the process and wait for it."""
+        with contextlib.suppress(OSError):
+            self._process.communicate(timeout=10)
+
+
+class Ledger:
+    """Tells tests apart: what passed since the last look belongs to the test that just ran."""
+
+    def __init__(self) -> None:
+        self.tap: Tap | None = None
+        self._before: Counts = {}
+
+    def passed(self) -> Counts:
+        """Give what passed in this test so far; zeros where no tap runs."""
+        return self._since(self.tap.counts() if self.tap else {})
+
+    def take(self) -> Counts:
+        """Give what passed in this test, and begin the next."""
+        now = self.tap.counts() if self.tap else {}
+        passed, self._before = self._since(now), now
+        return passed
+
+    def _since(self, now: Counts) -> Counts:
+        return {
+            protocol: {
+                name: now.get(protocol, {}).get(name, 0) - self._before.get(protocol, {}).get(name, 0) for name in names
+            }
+            for protocol, names in SHOWN.items()
+        }
+
+
+def _add(totals: dict[str, int], counts: dict[str, int]) -> None:
+    for name, count in counts.items():
+        totals[name] = totals.get(name, 0) + count

@@ -1,0 +1,98 @@
+"""The kit's own way to a PostgreSQL server, outside the tap, between the tests' event loops."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from netra_fixtures.errors import ServicesUnavailable
+from netra_fixtures.services.endpoint import PostgresEndpoint
+
+if TYPE_CHECKING:
+    import asyncpg
+
+T = TypeVar("T")
+DEADLINE_S = 30
+CLOSING_POLLS = 1000  # of a millisecond each
+
+
+class Database:
+    """The kit's own way to a server: one event loop that runs between tests, and connections outside the tap.
+
+    Args:
+        admin: a database of the server that is nobody's, to create and drop others from.
+    """
+
+    def __init__(self, admin: PostgresEndpoint, *, time_factor: float) -> None:
+        self.admin = admin
+        self._deadline_s = DEADLINE_S * time_factor
+        self._loop = asyncio.new_event_loop()
+        self._connection: asyncpg.Connection | None = None
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run *work* to its end, or to the deadline."""
+        return self._loop.run_until_complete(asyncio.wait_for(work, self._deadline_s))
+
+    async def connect(self, endpoint: PostgresEndpoint, **settings: str) -> "asyncpg.Connection":
+        """Open a connection; the caller closes it."""
+        import asyncpg
+
+        try:
+            return await asyncpg.connect(
+                host=str(endpoint.socket.parent) if endpoint.socket else endpoint.host, port=endpoint.port,
+                user=endpoint.user, password=endpoint.password.get_secret_value() or None,
+                database=endpoint.database, server_settings=settings, ssl=False,
+            )  # fmt: skip
+        except (OSError, asyncpg.PostgresError) as error:
+            raise ServicesUnavailable(
+                "PostgreSQL", f"{endpoint.host}:{endpoint.port} says {error}", "check its address, user and password"
+            ) from error
+
+    async def _admin(self) -> "asyncpg.Connection":
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self.connect(self.admin)
+        return self._connection
+
+    async def _execute(self, statement: str) -> None:
+        await (await self._admin()).execute(statement)
+
+    def execute(self, statement: str) -> None:
+        """Run one statement on the admin database."""
+        self.wait(self._execute(statement))
+
+    def clone(self, template: str, name: str) -> PostgresEndpoint:
+        """Create a database from *template*."""
+        self.execute(f'create database "{name}" template "{template}" strategy file_copy')
+        return self.admin.named(name)
+
+    def until_left(self, name: str, *, but: int = 0) -> None:
+        """Wait until no session is left in a database, or *but* one of ours: a session reports its counts as it ends."""
+        self.wait(self._until_left("select count(*) from pg_stat_activity where datname = $1", name, but))
+
+    async def _until_left(self, count: str, name: str, but: int) -> None:
+        connection = await self._admin()
+        for _ in range(CLOSING_POLLS):
+            if await connection.fetchval(count, name) <= but:
+                break
+            await asyncio.sleep(0.001)
+
+    def drop(self, name: str) -> None:
+        """Drop a database, and whoever is still connected to it."""
+        self.wait(self._drop(name))
+
+    async def _drop(self, name: str) -> None:
+        """Wait until its connections are gone first: DROP … FORCE would sleep 100 ms for one that is just closing."""
+        terminated = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1"
+        await self._until_left(terminated, name, 0)
+        connection = await self._admin()
+        await connection.execute(f'drop database if exists "{name}" with (force)')
+
+    def release(self) -> None:
+        """Close the connection to the admin database; the server may be restarted then."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            self.wait(connection.close())
+
+    def close(self) -> None:
+        """Close everything."""
+        self.release()
+        self._loop.close()

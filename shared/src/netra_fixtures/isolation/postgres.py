@@ -1,0 +1,216 @@
+"""The worker's PostgreSQL database, emptied after each test; a clone for a test that asks."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from netra_fixtures.errors import DatabaseDefinitionChanged, ServicesUnavailable
+from netra_fixtures.evidence import Tap
+from netra_fixtures.isolation.connection import Database
+from netra_fixtures.isolation.migrations import Migrations
+from netra_fixtures.isolation.template import TEMPLATE, build_template
+from netra_fixtures.lease import Lease
+from netra_fixtures.services import external
+from netra_fixtures.services.backend import choose
+from netra_fixtures.services.endpoint import PostgresEndpoint
+from netra_fixtures.services.postgres import SUPERUSER
+from netra_fixtures.worker import Worker
+
+if TYPE_CHECKING:
+    import asyncpg
+
+
+class WorkerDatabase:
+    """The worker's own database: a clone of the template that every test finds as the migrations left it.
+
+    Raises:
+        ServicesUnavailable: the server's user may not set ``session_replication_role``.
+    """
+
+    def __init__(self, database: Database, template: str, name: str, tap: Tap) -> None:
+        self.database = database
+        self._tap = tap
+        self.template = template
+        self.name = name
+        self.endpoint = database.admin.named(name)
+        self.own_transactions = 0
+        self.own_rows = 0
+        self._server = {"transactions": 0, "rows_written": 0}
+        self._numbers = iter(range(1_000_000))
+        self._open()
+
+    def _open(self) -> None:
+        self.database.clone(self.template, self.name)
+        self.database.wait(self._prepare())
+
+    async def _prepare(self) -> None:
+        import asyncpg
+
+        try:
+            self._connection = await self.database.connect(
+                self.endpoint, session_replication_role="replica", lock_timeout="2s", jit="off",
+                application_name="netra-fixtures",
+            )  # fmt: skip
+        except ServicesUnavailable as error:
+            if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
+                raise ServicesUnavailable(
+                    "PostgreSQL", "its user may not empty tables whatever their foreign keys",
+                    "grant set on parameter session_replication_role to it",
+                ) from error  # fmt: skip
+            raise
+        self.version = self._connection.get_settings().server_version.split()[0]
+        self._empty = await self._connection.prepare("select * from netra_fixtures.empty()")
+        self._baseline = await read_counters(self._connection)
+        self.own_transactions = self.own_rows = 0
+
+    def empty(self, *, renew: bool = False) -> None:
+        """Leave the database as the migrations left it.
+
+        Args:
+            renew: clone it anew whatever it holds, since its tables may have changed.
+        """
+        import asyncpg
+
+        row = None
+        if not renew:
+            self.own_transactions += 1
+            try:
+                row = self.database.wait(self._empty.fetchrow())
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                row = None  # someone still holds a lock, or tables have changed under the function
+        if row is None or row["deleted"] is None:
+            self.renew()
+            return
+        self.own_rows += row["deleted"] + row["restored"]
+
+    def renew(self) -> None:
+        """Drop the database, whoever is connected to it, and clone it anew."""
+        self._settle()
+        self.database.wait(self._connection.close())
+        self.database.drop(self.name)
+        self._open()
+
+    @contextlib.contextmanager
+    def lent(self, *, fresh: bool) -> Iterator[PostgresEndpoint]:
+        """Give a test its database, and leave nothing of the test behind.
+
+        Args:
+            fresh: a clone of the test's own, whose tables it may change.
+
+        Raises:
+            DatabaseDefinitionChanged: the test changed tables, and the database wasn't fresh.
+        """
+        if fresh:
+            clone = self.database.clone(self.template, f"{self.name}_f{next(self._numbers)}")
+            yield clone
+            self._settle_clone(clone)
+            self.database.drop(clone.database)
+            return
+        before = self._definitions()
+        yield self.endpoint
+        changed = self._definitions() != before
+        self.empty(renew=changed)
+        if changed:
+            raise DatabaseDefinitionChanged()
+
+    def _definitions(self) -> int:
+        return self._tap.link_counts("postgres")["definitions"]
+
+    def _settle(self) -> None:
+        """Add what the server counted for the tests since the last time, without the kit's own work."""
+        self.database.until_left(self.name, but=1)
+        now = self.database.wait(read_counters(self._connection))
+        self._server["transactions"] += now["transactions"] - self._baseline["transactions"] - self.own_transactions - 2
+        self._server["rows_written"] += now["rows_written"] - self._baseline["rows_written"] - self.own_rows
+
+    def _settle_clone(self, clone: PostgresEndpoint) -> None:
+        """Add what the server counted in a test's own database, without the look itself."""
+        self.database.until_left(clone.database)
+        now = self.database.wait(self._read_once(clone))
+        self._server["transactions"] += now["transactions"] - 2
+        self._server["rows_written"] += now["rows_written"]
+
+    async def _read_once(self, endpoint: PostgresEndpoint) -> dict[str, int]:
+        connection = await self.database.connect(endpoint)
+        try:
+            return await read_counters(connection)
+        finally:
+            await connection.close()
+
+    def server_counters(self) -> dict[str, int]:
+        """Give what the server itself counted of the tests' work; call it once, when no test runs any more."""
+        self._settle()
+        return dict(self._server)
+
+    def close(self) -> None:
+        """Drop the database."""
+        self.database.wait(self._connection.close())
+        self.database.drop(self.name)
+
+
+async def read_counters(connection: "asyncpg.Connection") -> dict[str, int]:
+    """Read what the server itself counted in this database; the look is two transactions, the first counted yet."""
+    await connection.execute("select pg_stat_force_next_flush()")
+    row = await connection.fetchrow(
+        "select (select xact_commit + xact_rollback from pg_stat_database where datname = current_database())"
+        " as transactions, (select coalesce(sum(n_tup_ins + n_tup_upd + n_tup_del), 0)::bigint"
+        " from pg_stat_user_tables where schemaname <> 'netra_fixtures') as rows_written"
+    )
+    assert row is not None
+    return dict(row)
+
+
+@contextlib.contextmanager
+def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerDatabase]:
+    """Give the worker its database, on a server that the first worker to come starts and migrates.
+
+    Raises:
+        ServicesUnavailable: there is no server to be had.
+        MigrationFailed: a schema can't be built.
+    """
+    settings = worker.settings
+    migrations = Migrations(settings.migrations)
+    backend, reason = choose(settings, "postgres")
+    start_s = 0.0
+    if backend == "external":
+        database = Database(external.postgres(settings), time_factor=settings.time_factor)
+        template = f"{worker.prefix}_template"
+        with lease.exclusive():
+            built = lease.directory / "template"
+            if not built.exists():
+                build_template(database, template, migrations)
+                built.touch()
+    else:
+        template, key = TEMPLATE, migrations.key()
+        with lease.exclusive():
+            server = lease.ask("postgres", key=key, meanwhile=_import_drivers)
+            start_s = server["start_s"]
+            database = Database(cluster(server["socket"]), time_factor=settings.time_factor)
+            if not server["sealed"]:
+                build_template(database, template, migrations)
+                database.release()
+                lease.ask("seal", key=key)
+    tap.link("postgres", "postgres", database.admin.target)
+    own = WorkerDatabase(database, template, f"{worker.prefix}_{worker.name}", tap)
+    worker.serves("postgres", "PostgreSQL", own.version, backend, start_s, reason)
+    yield own
+    counted = tap.link_counts("postgres")
+    server_counted = own.server_counters()
+    server_counted["transactions"] -= counted["connections"]  # PostgreSQL counts the start of a session as one
+    worker.compare("postgres", counted, server_counted)
+    own.close()
+    database.close()
+
+
+def cluster(socket: str) -> PostgresEndpoint:
+    """Address a cluster that the kit started."""
+    return PostgresEndpoint(user=SUPERUSER, database="postgres", socket=Path(socket))
+
+
+def _import_drivers() -> None:
+    """Import while initdb runs on another core."""
+    import asyncpg
+    import sqlalchemy.ext.asyncio
+
+    del asyncpg, sqlalchemy

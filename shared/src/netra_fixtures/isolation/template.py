@@ -1,0 +1,87 @@
+"""The database that workers clone: migrated, and with a function that empties it."""
+
+from netra_fixtures.isolation.connection import Database
+from netra_fixtures.isolation.migrations import Migrations
+from netra_fixtures.services.endpoint import PostgresEndpoint
+
+TEMPLATE = "netra_template"
+RENEW_BYTES = 8 << 20  # a table larger than this costs more to empty than the database to clone
+
+
+def build_template(database: Database, name: str, migrations: Migrations) -> None:
+    """Create the database that workers clone: migrated, with the function that empties it, closed to connections.
+
+    Raises:
+        MigrationFailed: a schema can't be built.
+    """
+    database.drop(name)
+    database.execute(f'create database "{name}" template template0 strategy file_copy')
+    endpoint = database.admin.named(name)
+    database.wait(migrations.run(endpoint))
+    database.wait(_install_emptying(database, endpoint))
+    database.execute(f'alter database "{name}" with allow_connections false is_template true')
+
+
+TABLES = """
+select c.oid, format('%I.%I', n.nspname, c.relname) as name,
+       (select string_agg(format('%I', a.attname), ', ' order by a.attnum) from pg_attribute a
+         where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '') as columns
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind = 'r' and n.nspname not in ('pg_catalog', 'information_schema', 'netra_fixtures')
+   and n.nspname not like 'pg\\_%' order by 2
+"""
+SEQUENCES = """
+select format('%I.%I', n.nspname, c.relname) as name, quote_literal(format('%I.%I', n.nspname, c.relname)) as literal,
+       c.oid
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where c.relkind = 'S' and n.nspname not in ('pg_catalog', 'information_schema', 'netra_fixtures')
+   and n.nspname not like 'pg\\_%' order by 1
+"""
+SEEDED = "(select (count(*), max(xmin::text::bigint)) from {name}) is distinct from (select (n, newest) from {watch})"
+
+
+async def _install_emptying(database: Database, endpoint: PostgresEndpoint) -> None:
+    """Write the function `netra_fixtures.empty()` for the tables, sequences and seed rows that the database holds.
+
+    It first probes everything in one expression, so that a test that wrote nothing costs one look. It returns how many
+    rows of the tests it deleted, or null where the caller should clone anew.
+    """
+    connection = await database.connect(endpoint)
+    try:
+        await connection.execute("create schema netra_fixtures")
+        probes, steps = ["false"], []
+        for table in await connection.fetch(TABLES):
+            name = table["name"]
+            if not await connection.fetchval(f"select exists (select from {name})"):
+                probe = f"exists (select from {name})"
+                restore = ""
+            else:
+                watch, copy = (f"netra_fixtures.{kind}_{table['oid']}" for kind in ("watch", "seed"))
+                await connection.execute(f"create table {copy} as table {name}")
+                newest = f"select count(*) as n, max(xmin::text::bigint) as newest from {name}"
+                await connection.execute(f"create table {watch} as {newest}")
+                probe = SEEDED.format(name=name, watch=watch)
+                restore = (
+                    f"insert into {name} ({table['columns']}) overriding system value"
+                    f" select {table['columns']} from {copy};"
+                    f" get diagnostics step = row_count; restored := restored + step;"
+                    f" update {watch} set (n, newest) = ({newest});"
+                )
+            probes.append(probe)
+            steps.append(
+                f"if {probe} then"
+                f" if pg_relation_size({table['oid']}) > {RENEW_BYTES} then deleted := null; restored := null; return; end if;"
+                f" delete from {name}; get diagnostics step = row_count; deleted := deleted + step; {restore} end if;"
+            )
+        for sequence in await connection.fetch(SEQUENCES):
+            last, called = await connection.fetchrow(f"select last_value, is_called from {sequence['name']}")
+            probe = f"(select last_value <> {last} or is_called <> {called} from {sequence['name']})"
+            probes.append(probe)
+            steps.append(f"if {probe} then perform setval({sequence['oid']}, {last}, {called}); end if;")
+        await connection.execute(
+            "create function netra_fixtures.empty(out deleted bigint, out restored bigint) language plpgsql as $empty$"
+            " declare step bigint; begin deleted := 0; restored := 0;"
+            f" if not ({' or '.join(probes)}) then return; end if; {' '.join(steps)} end $empty$"
+        )
+    finally:
+        await connection.close()

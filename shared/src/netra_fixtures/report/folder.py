@@ -1,0 +1,76 @@
+"""The folder a run leaves, replaced whole: a crash leaves the old report or none, never half of one."""
+
+from __future__ import annotations
+
+import errno
+import secrets
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from netra_fixtures.report.markdown import markdown
+from netra_fixtures.report.model import RunReport
+from netra_fixtures.report.page import page
+
+ATTEMPTS = 10  # another run may put its report there between the two renames
+
+
+def write(report: RunReport, directory: Path, *, attachments: Mapping[str, Path] | None = None) -> None:
+    """Write report.json, report.md and index.html, and put *directory* in place of the one before.
+
+    Args:
+        directory: reports/latest, say; what it held is gone afterwards.
+        attachments: files or folders to move into it, by the name they get there: junit.xml, snapshots;
+            one that does not exist is left out.
+    """
+    directory = directory.absolute()
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    fresh = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
+    try:
+        fresh.mkdir()
+        (fresh / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        (fresh / "report.md").write_text(markdown(report), encoding="utf-8")
+        (fresh / "index.html").write_text(page(report), encoding="utf-8")
+        for name, source in (attachments or {}).items():
+            if source.exists():
+                shutil.move(source, fresh / name)
+        _replace(directory, fresh)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _replace(directory: Path, fresh: Path) -> None:
+    asides = [fresh.with_suffix(f".old{attempt}") for attempt in range(ATTEMPTS)]
+    try:
+        for aside in asides:
+            with suppress(FileNotFoundError):
+                directory.rename(aside)
+            try:
+                fresh.rename(directory)
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    raise
+            else:
+                return
+        raise FileExistsError(errno.EEXIST, "other runs keep writing their reports here", str(directory))
+    finally:
+        for aside in asides:
+            _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def read(directory: Path) -> RunReport | None:
+    """Read the report that stands in *directory*; None where there is none that this version can read."""
+    try:
+        return RunReport.model_validate_json((directory / "report.json").read_bytes())
+    except (OSError, ValidationError):
+        return None

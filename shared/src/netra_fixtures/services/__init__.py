@@ -1,0 +1,1 @@
+"""The real servers: what they are, how they start, and three ways in."""

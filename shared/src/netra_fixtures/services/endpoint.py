@@ -1,0 +1,125 @@
+"""Where a server is and how to talk to it; the same whichever backend brought it."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+
+class Endpoint(BaseModel):
+    """The address of a server: a Unix socket where it has one, else host and port."""
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str = "127.0.0.1"
+    port: int
+    socket: Path | None = None
+
+    @property
+    def target(self) -> str | tuple[str, int]:
+        """What a plain socket connects to: the path of a Unix socket, or (host, port)."""
+        return str(self.socket) if self.socket else (self.host, self.port)
+
+    def over(self, socket: Path) -> Self:
+        """Give the same server reached over another Unix socket."""
+        return self.model_copy(update={"socket": socket})
+
+    def at(self, host: str, port: int) -> Self:
+        """Give the same server reached over another address, a link's for one."""
+        return self.model_copy(update={"host": host, "port": port, "socket": None})
+
+
+class PostgresEndpoint(Endpoint):
+    """One database of a PostgreSQL server."""
+
+    port: int = 5432
+    user: str
+    password: SecretStr = SecretStr("")
+    database: str
+
+    def url(self, driver: str = "postgresql+asyncpg") -> str:
+        """Give the SQLAlchemy URL, password included."""
+        login = quote(self.user, safe="")
+        if self.password.get_secret_value():
+            login += ":" + quote(self.password.get_secret_value(), safe="")
+        if self.socket:
+            return f"{driver}://{login}@/{self.database}?host={quote(str(self.socket.parent))}&port={self.port}"
+        return f"{driver}://{login}@{self.host}:{self.port}/{self.database}"
+
+    @property
+    def dsn(self) -> str:
+        """Give the URL that libpq, psql and asyncpg take, password included."""
+        return self.url("postgresql")
+
+    def named(self, database: str) -> "PostgresEndpoint":
+        """Give the same server with another database."""
+        return self.model_copy(update={"database": database})
+
+    @classmethod
+    def from_url(cls, url: str) -> "PostgresEndpoint":
+        """Read ``postgresql://user:password@host:port/database``.
+
+        Raises:
+            ValueError: it is no such URL.
+        """
+        parts = urlsplit(url)
+        if parts.scheme.split("+")[0] not in {"postgresql", "postgres"} or not parts.hostname:
+            raise ValueError("expected postgresql://user:password@host:port/database")
+        return cls(
+            host=parts.hostname,
+            port=parts.port or 5432,
+            user=unquote(parts.username or "postgres"),
+            password=SecretStr(unquote(parts.password or "")),
+            database=unquote(parts.path.lstrip("/")) or "postgres",
+        )
+
+
+class RedisEndpoint(Endpoint):
+    """One logical database of a Redis server, or of one that speaks its protocol."""
+
+    port: int = 6379
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    db: int = 0
+
+    @property
+    def url(self) -> str:
+        """Give the URL that redis-py and redis-cli take, password included."""
+        login = ""
+        if self.password.get_secret_value():
+            login = f"{quote(self.username, safe='')}:{quote(self.password.get_secret_value(), safe='')}@"
+        if self.socket:
+            return f"unix://{login}{quote(str(self.socket))}?db={self.db}"
+        return f"redis://{login}{self.host}:{self.port}/{self.db}"
+
+    def client(self, **options: Any) -> "Redis":
+        """Make an async client; the caller closes it.
+
+        Args:
+            options: what `redis.asyncio.Redis` takes.
+        """
+        from redis.asyncio import Redis
+
+        return Redis.from_url(self.url, **options)
+
+    @classmethod
+    def from_url(cls, url: str) -> "RedisEndpoint":
+        """Read ``redis://user:password@host:port/db``.
+
+        Raises:
+            ValueError: it is no such URL.
+        """
+        parts = urlsplit(url)
+        if parts.scheme not in {"redis", "valkey"} or not parts.hostname:
+            raise ValueError("expected redis://user:password@host:port/db")
+        return cls(
+            host=parts.hostname,
+            port=parts.port or 6379,
+            username=unquote(parts.username or ""),
+            password=SecretStr(unquote(parts.password or "")),
+            db=int(parts.path.lstrip("/") or 0),
+        )

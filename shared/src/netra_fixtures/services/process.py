@@ -1,0 +1,134 @@
+"""A server's process: started as an unprivileged user, watched until it answers, ended for sure."""
+
+import ctypes
+import functools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from netra_fixtures.errors import ServicesUnavailable
+
+POLL_S = 0.002
+NOBODY = 65534
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+class Owner:
+    """Who a server runs as: ourselves, or where we are root an unprivileged user, since PostgreSQL refuses root."""
+
+    def __init__(self) -> None:
+        self.uid = NOBODY if os.geteuid() == 0 else None
+
+    def popen(self) -> dict[str, Any]:
+        """Give the arguments that make `subprocess` run as this owner, away from any folder it can't enter."""
+        base: dict[str, Any] = {"cwd": "/", "stdin": subprocess.DEVNULL}
+        if self.uid is not None:
+            base |= {"user": self.uid, "group": self.uid, "extra_groups": []}
+        return base
+
+    def take(self, path: Path) -> None:
+        """Make *path* and all below it this owner's."""
+        if self.uid is None:
+            return
+        os.chown(path, self.uid, self.uid)
+        for folder, folders, files in os.walk(path):
+            for name in (*folders, *files):
+                os.chown(os.path.join(folder, name), self.uid, self.uid)
+
+    def directory(self, path: Path) -> Path:
+        """Make a folder that only this owner can enter."""
+        path.mkdir(mode=0o700)
+        self.take(path)
+        return path
+
+    def can_execute(self, program: Path) -> bool:
+        """Tell whether this owner may run *program*: the folders above it may be closed to others."""
+        if self.uid is None:
+            return True
+        return all(
+            parent.stat().st_mode & 0o001 or (parent.stat().st_uid == self.uid and parent.stat().st_mode & 0o100)
+            for parent in program.resolve().parents
+        )
+
+    def executable(self, tree: Path, shelter: Path) -> Path:
+        """Give *tree* itself, or a copy of it in *shelter* where this owner can't reach it."""
+        if self.can_execute(tree / "x"):
+            return tree
+        copy = shelter / tree.name
+        if not copy.exists():
+            shutil.copytree(tree, copy, symlinks=True)
+        return copy
+
+
+def _die_with_parent(by: signal.Signals) -> None:
+    if _libc is not None:
+        _libc.prctl(PR_SET_PDEATHSIG, by)
+
+
+class ServerProcess:
+    """A running server and its log; it dies with the process that started it."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, log: Path, owner: Owner | None = None,
+        dies_by: signal.Signals = signal.SIGKILL,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.log = log
+        self.expected_to_end = False
+        with log.open("ab") as sink:
+            self._popen = subprocess.Popen(
+                command, stdout=sink, stderr=sink, preexec_fn=functools.partial(_die_with_parent, dies_by), start_new_session=True,
+                **(owner.popen() if owner else {"cwd": "/", "stdin": subprocess.DEVNULL}),
+            )  # fmt: skip
+        self.pid = self._popen.pid
+
+    def until(self, answers: Callable[[], bool], *, deadline_s: float) -> None:
+        """Poll every 2 ms until the server answers.
+
+        Raises:
+            ServicesUnavailable: it ended first, or the deadline passed; with the log's last lines.
+        """
+        limit = time.monotonic() + deadline_s
+        while not answers():
+            if self._popen.poll() is not None:
+                raise ServicesUnavailable(
+                    self.name, f"it ended with {self._popen.returncode} as it started: {self.last_lines()}",
+                    "see its log lines above",
+                )  # fmt: skip
+            if time.monotonic() > limit:
+                self.end(signal.SIGKILL)
+                raise ServicesUnavailable(
+                    self.name, f"it took no connection within {deadline_s:g} s: {self.last_lines()}",
+                    "see its log lines above; raise --time-factor on a slow machine",
+                )  # fmt: skip
+            time.sleep(POLL_S)
+
+    def wait(self) -> int:
+        """Wait until the process has ended; return its code."""
+        return self._popen.wait()
+
+    def end(self, by: signal.Signals, *, deadline_s: float = 10) -> None:
+        """Send the signal and wait; SIGKILL the whole group past the deadline."""
+        self.expected_to_end = True
+        if self._popen.poll() is None:
+            self._popen.send_signal(by)
+            try:
+                self._popen.wait(deadline_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.pid, signal.SIGKILL)
+                self._popen.wait()
+
+    def last_lines(self, count: int = 5) -> str:
+        """Give the log's last lines in one."""
+        try:
+            lines = self.log.read_text(errors="replace").strip().splitlines()
+        except OSError:
+            return "no log"
+        return " | ".join(lines[-count:]) or "its log is empty"

@@ -1,0 +1,218 @@
+"""The process that owns a run's servers and ends them when the run lets go; `python -m netra_fixtures.supervisor`.
+
+It is told what to do over a Unix socket in the run's directory, one JSON line a request. A worker keeps its connection
+for as long as it lives: when that closes, what was started for the worker ends. The run itself holds a lock on the file
+``lease``; when the lock is free, nobody holds the run any more, and everything ends.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socketserver
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable
+from netra_fixtures.services import embedded
+from netra_fixtures.services.postgres import PostgresServer
+from netra_fixtures.services.redis import RedisServer
+
+Server = PostgresServer | RedisServer
+Answer = dict[str, Any]
+
+
+class Supervisor:
+    """The servers of one run, below *directory*."""
+
+    def __init__(self, directory: Path, *, cache: Path, redis: str) -> None:
+        self.directory = directory
+        self.backend = embedded.Embedded(directory, cache=cache, redis=redis)
+        self._postgres: PostgresServer | None = None
+        self._servers: dict[str, Server] = {}
+        self._start_s: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._ending = False
+        self._numbers = iter(range(1_000_000))
+        self._main: list[tuple[Callable[[], Answer], list[Answer], threading.Event]] = []
+        self._wanted = threading.Semaphore(0)
+
+    # what a worker can ask for
+
+    def op_postgres(self, owned: set[str], key: str) -> Answer:
+        """Start the run's cluster, from the cached one of this key where there is one."""
+        with self._lock:
+            if self._postgres is None:
+                began = time.monotonic()
+                server = self.backend.postgres("pg", key)
+                server.create()
+                server.start()
+                self._start_s["postgres"] = time.monotonic() - began
+                self._postgres = server
+                self._watch("pg", server)
+        return {
+            "socket": str(self._postgres.socket_path),
+            "sealed": self._postgres.pristine is not None, "start_s": self._start_s["postgres"],
+        }  # fmt: skip
+
+    def op_seal(self, owned: set[str], key: str) -> Answer:
+        """Keep the cluster as it is, template migrated, for private servers and for later runs."""
+        with self._lock:
+            assert self._postgres is not None
+            self._postgres.stop()
+            self._postgres.pristine = self.backend.keep(self._postgres.data, key)
+            self._postgres.start()
+            self._watch("pg", self._postgres)
+        return {}
+
+    def op_redis(self, owned: set[str], worker: str) -> Answer:
+        """Start the worker's own server."""
+        began = time.monotonic()
+        server = self.backend.redis(f"{worker}-redis")
+        server.start()
+        name = f"{worker}-redis"
+        owned.add(name)
+        self._watch(name, server)
+        return {
+            "socket": str(server.socket_path), "server": self.backend.redis_name,
+            "version": self.backend.redis_version, "start_s": time.monotonic() - began,
+        }  # fmt: skip
+
+    def op_private(self, owned: set[str], kind: str, key: str = "") -> Answer:
+        """Start a server that one test may restart and kill."""
+        name = f"private{next(self._numbers)}"
+        server: Server
+        if kind == "postgres":
+            server = self.backend.postgres(name, key)
+            server.create()
+        else:
+            server = self.backend.redis(name)
+        server.start()
+        self._servers[name] = server
+        owned.add(name)
+        sealed = isinstance(server, PostgresServer) and server.pristine is not None
+        return {"name": name, "socket": str(server.socket_path), "sealed": sealed}
+
+    def op_act(self, owned: set[str], name: str, act: str, keep: bool = False) -> Answer:
+        """Stop, kill or start a private server."""
+        server = self._servers[name]
+        if act == "start":
+            server.start()
+        elif act == "kill":
+            server.kill()
+        elif isinstance(server, RedisServer):
+            server.stop(keep=keep)
+        else:
+            server.stop()
+        return {}
+
+    def op_discard(self, owned: set[str], name: str) -> Answer:
+        """End a private server and remove what it stored."""
+        owned.discard(name)
+        self._discard(name)
+        return {}
+
+    # life
+
+    def _watch(self, name: str, server: Server) -> None:
+        """Keep *server* and record its end, if it wasn't asked to end, for whoever uses it."""
+        self._servers[name] = server
+        process = server.process
+        assert process is not None
+
+        def wait() -> None:
+            code = process.wait()
+            if not process.expected_to_end:
+                record = {"service": server.name, "code": code, "log": process.last_lines()}
+                part = self.directory / "died.part"
+                part.write_text(json.dumps(record))
+                part.rename(self.directory / "died.json")
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    def _discard(self, name: str) -> None:
+        server = self._servers.pop(name, None)
+        if server is not None:
+            server.abandon()
+            shutil.rmtree(server.directory, ignore_errors=True)
+
+    def answer(self, owned: set[str], request: Answer) -> Answer:
+        """Carry out one request on the main thread: a child dies with the thread that started it."""
+        operation = getattr(self, "op_" + str(request.pop("op")))
+        answers: list[Answer] = []
+        done = threading.Event()
+        self._main.append((lambda: operation(owned, **request), answers, done))
+        self._wanted.release()
+        done.wait()
+        return answers[0]
+
+    def release(self, owned: set[str]) -> None:
+        """End what was started for a worker that has gone."""
+        for name in list(owned):
+            self._discard(name)
+
+    def serve(self) -> None:
+        """Answer until nobody holds the lease, then end everything and remove the directory."""
+        supervisor = self
+
+        class Handler(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                owned: set[str] = set()
+                try:
+                    for line in self.rfile:
+                        answer = supervisor.answer(owned, json.loads(line))
+                        self.wfile.write(json.dumps(answer).encode() + b"\n")
+                except OSError:
+                    pass
+                finally:
+                    supervisor.release(owned)
+
+        class ControlServer(socketserver.ThreadingUnixStreamServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+        control = self.directory / "control"
+        server = ControlServer(str(control) + ".part", Handler)
+        os.chmod(str(control) + ".part", 0o600)
+        os.rename(str(control) + ".part", control)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._until_released, daemon=True).start()
+        while True:
+            self._wanted.acquire()
+            if self._ending:
+                break
+            work, answers, done = self._main.pop(0)
+            try:
+                answers.append(work())
+            except ServicesUnavailable as error:
+                answers.append({"unavailable": [error.service, error.reason, error.remedy]})
+            except (NetraFixturesError, OSError) as error:
+                answers.append({"unavailable": ["the service", str(error), "see the reason"]})
+            done.set()
+        for running in self._servers.values():
+            running.abandon()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _until_released(self) -> None:
+        """Block until the run's lock is free: let go, or its holder is dead."""
+        with (self.directory / "lease").open("r+") as lease, contextlib.suppress(OSError):
+            fcntl.lockf(lease, fcntl.LOCK_EX)
+        self._ending = True
+        self._wanted.release()
+
+
+def main() -> None:
+    """Serve one run; the arguments are one JSON object on the command line."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the run lets go of its lease itself
+    settings = json.loads(sys.argv[1])
+    Supervisor(Path(settings["directory"]), cache=Path(settings["cache"]), redis=settings["redis"]).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,421 @@
+"""A relay between one test worker and its servers that counts what passes; run as a script, steered over stdin.
+
+It stands in a process of its own so that counting costs the tests no time under the interpreter lock, and so that what
+the tests' child processes send is counted too. It imports the standard library only, and ends when stdin closes or its
+parent dies.
+
+Each line of stdin is a request, each line of stdout its answer, both JSON:
+
+    {"op": "link", "name": …, "protocol": "postgres" | "redis", "path": …, "target": [host, port] | path}
+    {"op": "counts"}    →  {name: {counter: total}}, and under "open" the connections that stand now
+    {"op": "drop", "name": …}
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import sys
+from collections import deque
+from typing import Any, Protocol
+
+CHUNK_BYTES = 1 << 16
+CONNECT_DEADLINE_S = 5.0
+PARENT_CHECK_S = 1.0
+
+SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
+WRITES = frozenset({b"INSERT", b"UPDATE", b"DELETE", b"MERGE"})
+DEFINITIONS = frozenset({b"CREATE", b"ALTER", b"DROP"})
+
+Counts = dict[str, int]
+
+
+class Conversation(Protocol):
+    """What one connection says, told apart message by message."""
+
+    def sent(self, data: bytes) -> None:
+        """Take bytes on their way to the server."""
+
+    def received(self, data: bytes) -> None:
+        """Take bytes on their way to the client."""
+
+    def state(self) -> str:
+        """Say in a word or two what the connection is in the middle of."""
+
+    def ended(self) -> None:
+        """Take note that the connection is closed."""
+
+
+class PostgresConversation:
+    """Counts statements, transactions and written rows of one PostgreSQL connection.
+
+    Source:
+        PostgreSQL 18 documentation, chapter 54, "Frontend/Backend Protocol".
+    """
+
+    counters = ("connections", "statements", "transactions", "rows_written", "definitions")
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        counts["connections"] += 1
+        self._out, self._in = bytearray(), bytearray()
+        self._skip_out = self._skip_in = 0  # bytes still to come of a message whose body doesn't matter
+        self._started = False
+        self._negotiating = False
+        self._opaque = False
+        self._busy = False
+        self._copying_in = False
+        self._awaited: deque[bool] = deque()
+        self._status = b"I"
+
+    def state(self) -> str:
+        return {b"T": "in a transaction", b"E": "in a failed transaction"}.get(self._status, "idle")
+
+    def ended(self) -> None:
+        if self._status != b"I":
+            self._counts["transactions"] += 1  # the server rolls it back
+
+    def sent(self, data: bytes) -> None:
+        if self._opaque:
+            return
+        out = self._out
+        out += data
+        at, size = 0, len(out)
+        if not self._started:
+            at = self._startup()
+            if not self._started:
+                del out[:at]
+                return
+        at += self._skip_out
+        while size - at >= 5:
+            kind = out[at]
+            if kind == 0x51:  # Query
+                self._counts["statements"] += 1
+                self._awaited.append(True)
+                self._busy = False
+            elif kind == 0x45:  # Execute
+                self._counts["statements"] += 1
+                self._busy = True
+            elif kind in (0x50, 0x42, 0x44):  # Parse, Bind, Describe
+                self._busy = True
+            elif kind == 0x53:  # Sync
+                self._awaited.append(self._busy)
+                self._busy = False
+            at += 1 + int.from_bytes(out[at + 1 : at + 5], "big")
+        self._skip_out = max(0, at - size)
+        del out[:at]
+
+    def _startup(self) -> int:
+        """Read the untyped messages that open a connection; return how many bytes they took."""
+        out, at = self._out, 0
+        while len(out) - at >= 8:
+            end = at + int.from_bytes(out[at : at + 4], "big")
+            code = int.from_bytes(out[at + 4 : at + 8], "big")
+            if end > len(out):
+                break
+            at = end
+            if code in (SSL_REQUEST, GSS_REQUEST):
+                self._negotiating = True
+            elif code == CANCEL_REQUEST:
+                self._opaque = True
+                break
+            else:
+                self._started = True
+                self._awaited.append(False)
+                break
+        return at
+
+    def received(self, data: bytes) -> None:
+        if self._opaque:
+            return
+        got = self._in
+        got += data
+        if self._negotiating:
+            self._negotiating = False
+            self._opaque = got[:1] in (b"S", b"G")
+            del got[:1]
+        at, size = self._skip_in, len(got)
+        while size - at >= 5:
+            kind = got[at]
+            end = at + 1 + int.from_bytes(got[at + 1 : at + 5], "big")
+            if kind in (0x43, 0x5A) and end > size:
+                break
+            if kind == 0x43:  # CommandComplete
+                self._completed(bytes(got[at + 5 : end - 1]))
+            elif kind == 0x5A:  # ReadyForQuery
+                self._status = bytes(got[at + 5 : at + 6])
+                worked = self._awaited.popleft() if self._awaited else True
+                if worked and self._status == b"I":
+                    self._counts["transactions"] += 1
+            elif kind == 0x47:  # CopyInResponse
+                self._copying_in = True
+            at = end
+        self._skip_in = max(0, at - size)
+        del got[:at]
+
+    def _completed(self, tag: bytes) -> None:
+        verb = tag.split(b" ", 1)[0]
+        if verb in WRITES or (verb == b"COPY" and self._copying_in):
+            self._counts["rows_written"] += int(tag.rsplit(b" ", 1)[1])
+            self._copying_in = False
+        elif verb in DEFINITIONS:
+            self._counts["definitions"] += 1
+
+
+class RedisConversation:
+    """Counts the commands of one Redis connection.
+
+    Source:
+        Redis serialization protocol specification: a request is an array of bulk strings, or an inline line.
+    """
+
+    counters = ("connections", "commands")
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        counts["connections"] += 1
+        self._out = bytearray()
+        self._left = 0  # bulk strings still to come of the command being read
+        self._skip = 0  # bytes still to come of the bulk string being read
+
+    def state(self) -> str:
+        return "idle"
+
+    def sent(self, data: bytes) -> None:
+        out = self._out
+        out += data
+        at, size = 0, len(out)
+        while at < size:
+            if self._skip:
+                step = min(self._skip, size - at)
+                self._skip -= step
+                at += step
+                continue
+            end = out.find(b"\r\n", at)
+            if end < 0:
+                break
+            mark = out[at]
+            if self._left and mark == 0x24:  # $
+                self._skip = int(out[at + 1 : end]) + 2
+                self._left -= 1
+            elif mark == 0x2A:  # *
+                self._left = int(out[at + 1 : end])
+                self._counts["commands"] += 1
+            elif end > at:
+                self._counts["commands"] += 1
+            at = end + 2
+        del out[:at]
+
+    def received(self, data: bytes) -> None:
+        pass
+
+    def ended(self) -> None:
+        pass
+
+
+PROTOCOLS: dict[str, type[PostgresConversation] | type[RedisConversation]] = {
+    "postgres": PostgresConversation,
+    "redis": RedisConversation,
+}
+
+
+class Connection:
+    """A client's socket and the server's, and what waits to be written to each."""
+
+    def __init__(self, link: "Link", client: socket.socket, server: socket.socket) -> None:
+        self.link = link
+        self.peer = {client: server, server: client}
+        self.waiting = {client: bytearray(), server: bytearray()}
+        self.ended: set[socket.socket] = set()
+        self.client = client
+        self.counted = True
+        self.talk = PROTOCOLS[link.protocol](link.counts)
+
+
+class Link:
+    """One listening socket, the server behind it, and the totals of all its connections."""
+
+    def __init__(self, protocol: str, path: str, target: str | list[Any]) -> None:
+        self.protocol = protocol
+        self.path = path
+        self.target = target
+        self.counts: Counts = dict.fromkeys(PROTOCOLS[protocol].counters, 0)
+        self.connections: set[Connection] = set()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(path)
+        self.listener.listen(1024)
+        self.listener.setblocking(False)
+
+    def dial(self) -> socket.socket:
+        if isinstance(self.target, str):
+            server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            server.settimeout(CONNECT_DEADLINE_S)
+            server.connect(self.target)
+        else:
+            host, port = self.target
+            server = socket.create_connection((host, port), timeout=CONNECT_DEADLINE_S)
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server.setblocking(False)
+        return server
+
+
+class Tap:
+    """The loop: accept, relay, count, and answer the worker."""
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+        self.links: dict[str, Link] = {}
+        self.requests = b""
+
+    def run(self) -> None:
+        parent = os.getppid()
+        self.selector.register(0, selectors.EVENT_READ, "requests")
+        while os.getppid() == parent:
+            asked = False
+            for key, events in self.selector.select(PARENT_CHECK_S):
+                if isinstance(key.data, Connection):
+                    self._move(key.fileobj, key.data, events)  # type: ignore[arg-type]
+                elif isinstance(key.data, Link):
+                    self._accept(key.data)
+                else:
+                    asked = True
+            if asked and not self._answer():
+                return
+
+    def _answer(self) -> bool:
+        data = os.read(0, CHUNK_BYTES)
+        if not data:
+            return False
+        *lines, self.requests = (self.requests + data).split(b"\n")
+        for line in lines:
+            request = json.loads(line)
+            try:
+                answer = getattr(self, "_op_" + request.pop("op"))(**request)
+            except OSError as error:
+                answer = {"error": str(error)}
+            os.write(1, json.dumps(answer).encode() + b"\n")
+        return True
+
+    def _op_link(self, name: str, protocol: str, path: str, target: str | list[Any]) -> dict[str, Any]:
+        link = self.links[name] = Link(protocol, path, target)
+        self.selector.register(link.listener, selectors.EVENT_READ, link)
+        return {}
+
+    def _op_drop(self, name: str) -> dict[str, Any]:
+        link = self.links.pop(name)
+        self.selector.unregister(link.listener)
+        link.listener.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(link.path)
+        for connection in list(link.connections):
+            self._close(connection)
+        return {"counts": link.counts}
+
+    def _op_counts(self) -> dict[str, Any]:
+        standing = [
+            {"link": name, "state": connection.talk.state()}
+            for name, link in self.links.items()
+            for connection in link.connections
+        ]
+        return {"counts": {name: link.counts for name, link in self.links.items()}, "open": standing}
+
+    def _accept(self, link: Link) -> None:
+        while True:
+            try:
+                client, _ = link.listener.accept()
+            except BlockingIOError:
+                return
+            try:
+                server = link.dial()
+            except OSError:
+                client.close()
+                continue
+            client.setblocking(False)
+            connection = Connection(link, client, server)
+            link.connections.add(connection)
+            self.selector.register(client, selectors.EVENT_READ, connection)
+            self.selector.register(server, selectors.EVENT_READ, connection)
+
+    def _move(self, source: socket.socket, connection: Connection, events: int) -> None:
+        if source not in connection.peer:
+            return  # closed earlier in this round
+        try:
+            if events & selectors.EVENT_WRITE:
+                self._flush(source, connection)
+            if events & selectors.EVENT_READ and source not in connection.ended:
+                self._relay(source, connection)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._close(connection)
+
+    def _relay(self, source: socket.socket, connection: Connection) -> None:
+        data = source.recv(CHUNK_BYTES)
+        sink = connection.peer[source]
+        if not data:
+            connection.ended.add(source)
+            if not connection.waiting[sink]:
+                sink.shutdown(socket.SHUT_WR)
+            if len(connection.ended) == 2:
+                self._close(connection)
+            else:
+                self._interest(source, connection)
+            return
+        if connection.counted:
+            try:
+                (connection.talk.sent if source is connection.client else connection.talk.received)(data)
+            except ValueError:  # not the protocol: relayed all the same, the server answers it
+                connection.counted = False
+        waiting = connection.waiting[sink]
+        if not waiting:
+            try:
+                done = sink.send(data)
+            except BlockingIOError:
+                done = 0
+            if done == len(data):
+                return
+            data = data[done:]
+        waiting += data
+        self._interest(source, connection)
+        self._interest(sink, connection)
+
+    def _flush(self, sink: socket.socket, connection: Connection) -> None:
+        waiting = connection.waiting[sink]
+        del waiting[: sink.send(waiting)]
+        if not waiting:
+            source = connection.peer[sink]
+            if source in connection.ended:
+                sink.shutdown(socket.SHUT_WR)
+            self._interest(source, connection)
+        self._interest(sink, connection)
+
+    def _interest(self, sock: socket.socket, connection: Connection) -> None:
+        """Read from *sock* unless its sink is behind; write to it while something waits."""
+        events = 0
+        if sock not in connection.ended and not connection.waiting[connection.peer[sock]]:
+            events |= selectors.EVENT_READ
+        if connection.waiting[sock]:
+            events |= selectors.EVENT_WRITE
+        with contextlib.suppress(KeyError):
+            self.selector.unregister(sock)
+        if events:
+            self.selector.register(sock, events, connection)
+
+    def _close(self, connection: Connection) -> None:
+        if connection in connection.link.connections:
+            connection.link.connections.discard(connection)
+            connection.talk.ended()
+        for sock in connection.peer:
+            with contextlib.suppress(KeyError):
+                self.selector.unregister(sock)
+            sock.close()
+        connection.peer = {}
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        Tap().run()
+    sys.exit(0)

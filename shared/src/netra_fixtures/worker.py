@@ -1,0 +1,206 @@
+"""One process that runs tests: who it is, what its tests sent, and what it tells the report."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+from collections.abc import Callable, Generator, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import pytest
+
+from netra_fixtures.collecting import is_integration, services_asked
+from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable, ServiceUntouched
+from netra_fixtures.evidence import Ledger
+from netra_fixtures.lease import died
+from netra_fixtures.settings import Settings
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from netra_fixtures.budgets import Recorder
+
+ACCOUNT = "netra"
+
+class Worker:
+    """One process that runs tests: ``gw0``, ``gw1``, … under xdist, ``main`` without.
+
+    Args:
+        directory: of the run, the same in all its workers.
+        seed: of the run.
+    """
+
+    KEY: pytest.StashKey[Worker] = pytest.StashKey()
+
+    def __init__(self, *, name: str, directory: Path, seed: int, settings: Settings) -> None:
+        self.name = name
+        self.directory = directory
+        self.seed = seed
+        self.settings = settings
+        self.ledger = Ledger()
+        self.services: list[dict[str, Any]] = []
+        self.counters: list[dict[str, Any]] = []
+        self.data: list[dict[str, Any]] = []
+        self.account: dict[str, Any] | None = None
+
+    @classmethod
+    def begin(cls, config: pytest.Config, told: Mapping[str, Any], name: str) -> Worker:
+        """Begin with what the controller tells."""
+        chosen = Settings.from_json(told["settings"])
+        worker = cls(name=name, directory=Path(told["directory"]), seed=told["seed"], settings=chosen)
+        config.stash[cls.KEY] = worker
+        return worker
+
+    @property
+    def prefix(self) -> str:
+        """What the names of the run's databases and keys start with."""
+        return self.directory.name.replace("-", "_")
+
+    @property
+    def namespace(self) -> str:
+        """What the names of this worker's keys, channels and streams start with."""
+        return f"{self.prefix}:{self.name}".replace("_", ":")
+
+    @functools.cached_property
+    def recorder(self) -> Recorder:
+        """Measures the operations of the test that runs."""
+        from netra_fixtures.budgets import Recorder
+
+        return Recorder()
+
+    @functools.cached_property
+    def _observed(self) -> Callable[[], None]:
+        from netra_fixtures.budgets import observe_sqlalchemy
+
+        return observe_sqlalchemy(self.recorder)
+
+    def observe_engines(self) -> None:
+        """Measure every statement of every engine from now on."""
+        self._observed  # noqa: B018  the first look begins it
+
+    def client_class(self) -> type[Redis]:
+        """Give the Redis client that measures its commands."""
+        from netra_fixtures.budgets import measured_client_class
+
+        return measured_client_class(self.recorder)
+
+    def serves(self, name: str, server: str, version: str, backend: str, start_s: float, reason: str) -> None:
+        """Note which server the tests of this process talked to."""
+        self.services.append(
+            {"name": name, "server": server, "version": version, "backend": backend,
+             "start_s": round(start_s, 4), "reason": reason}
+        )  # fmt: skip
+
+    def compare(self, link: str, counted: Mapping[str, int], server: Mapping[str, int | None]) -> None:
+        """Note what the tap counted beside what the server counted itself."""
+        known = {name: count for name, count in server.items() if count is not None}
+        self.counters.append(
+            {"link": link, "counted": {name: counted[name] for name in server}, "server": known,
+             "note": "" if known else "others use this server too, so its counters say nothing"}
+        )  # fmt: skip
+
+    # a test, phase by phase
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Watch a test's setup; a service that can't be had skips the test, or fails it where it must be there."""
+        try:
+            with self._guarded(item, "setup"):
+                return (yield)
+        except ServicesUnavailable as error:
+            if self.settings.strict or died(self.directory):
+                raise _plainly(error) from None
+            pytest.skip(str(error))
+        except NetraFixturesError as error:
+            raise _plainly(error) from None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Watch a test's body; one that asks for a service and sends it nothing fails."""
+        if not is_integration(item):
+            return (yield)
+        from netra_fixtures.guard import MockRefused
+
+        try:
+            with self._guarded(item, "call"):
+                outcome = yield
+                if not any(count for counts in self.ledger.passed().values() for count in counts.values()):
+                    raise ServiceUntouched(services_asked(item))
+                return outcome
+        except (MockRefused, ServiceUntouched) as error:
+            raise _plainly(error) from None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Watch a test's teardown; where a server has died, end the run here."""
+        try:
+            with self._guarded(item, "teardown"):
+                return (yield)
+        except NetraFixturesError as error:
+            if not died(self.directory):
+                raise _plainly(error) from None
+        finally:
+            dead = died(self.directory)
+            if dead:
+                item.session.shouldstop = str(dead)
+
+    @contextlib.contextmanager
+    def _guarded(self, item: pytest.Item, phase: Literal["setup", "call", "teardown"]) -> Iterator[None]:
+        if not is_integration(item):
+            yield
+            return
+        from netra_fixtures.guard import guarding
+
+        with guarding(item, phase):
+            yield
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach to the last of a test's reports what passed over the wire and what it is worth."""
+        report = yield
+        if report.when == "teardown":
+            report.netra = self._note(item)  # type: ignore[attr-defined]
+        return report
+
+    def _note(self, item: pytest.Item) -> dict[str, Any]:
+        doc = (getattr(getattr(item, "function", None), "__doc__", None) or "").strip().partition("\n\n")[0]
+        promise = (getattr(getattr(item, "module", None), "__doc__", None) or "").strip().partition("\n\n")[0]
+        note: dict[str, Any] = {
+            "worker": self.name,
+            "doc": " ".join(doc.split()) or None,
+            "promise": " ".join(promise.split()) or None,
+            "integration": is_integration(item),
+        }
+        if note["integration"]:
+            from netra_fixtures.value import value_of
+
+            value = value_of(item)
+            note |= {
+                "value": value.model_dump(mode="json") if value else None,
+                "evidence": self.ledger.take(),
+                "budgets": {name: samples.to_json() for name, samples in self.recorder.take().items()},
+            }
+        return note
+
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Order the tests by chance where asked to; by the run's seed, so that all workers agree."""
+        if config.getoption("random_order"):
+            random.Random(self.seed).shuffle(items)  # noqa: S311  chance, no secret
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Draw up what the report takes from this process, unless it only led others."""
+        if "_observed" in vars(self):
+            self._observed()
+        if session.testscollected and not session.config.pluginmanager.hasplugin("dsession"):
+            self.account = {
+                "worker": self.name, "services": self.services, "data": self.data, "counters": self.counters,
+                "collected": session.testscollected,
+            }  # fmt: skip
+            getattr(session.config, "workeroutput", {})[ACCOUNT] = self.account
+
+
+def _plainly(error: NetraFixturesError) -> pytest.fail.Exception:
+    """Give the failure that shows the sentence and no traceback of ours."""
+    return pytest.fail.Exception(str(error), pytrace=False)

@@ -1,0 +1,54 @@
+"""The kit's own tests run the plugin as its users do: pytest in a folder of its own, in a process of its own."""
+
+from pathlib import Path
+
+import pytest
+
+from .runs import Outcome, Run
+
+pytest_plugins = ["pytester"]
+
+SHOP = '''
+from sqlalchemy import text
+
+
+async def migrate(engine):
+    async with engine.begin() as connection:
+        for statement in (
+            "create schema if not exists shop",
+            "create table shop.kinds (name text primary key)",
+            "create table shop.orders (id bigserial primary key, kind text references shop.kinds, what text)",
+            "insert into shop.kinds values ('book'), ('pen')",
+        ):
+            await connection.execute(text(statement))
+'''
+
+
+@pytest.fixture(scope="session")
+def kept_clusters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the runs inside the tests of this worker keep clusters."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, kept_clusters: Path, request: pytest.FixtureRequest
+) -> Run:
+    """Run pytest on a test module of the text given, with a migrated shop in PostgreSQL."""
+    for variable in ("CI", "NETRA_POSTGRES_URL", "NETRA_REDIS_URL", "NETRA_SERVICES", "PYTEST_XDIST_WORKER"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept_clusters))
+    monkeypatch.setenv("PYTHONPATH", str(pytester.path))
+    (pytester.path / "shop.py").write_text(SHOP)
+    (pytester.path / "pytest.toml").write_text(
+        '[pytest]\naddopts = ["-p", "no:valkey", "-p", "no:cacheprovider"]\nanyio_mode = "auto"\n'
+        'filterwarnings = ["error"]\ntimeout = "60"\nnetra_migrations = ["shop:migrate"]\n'
+    )
+    engine = request.config.getoption("redis")
+
+    def run(source: str, *arguments: str) -> Outcome:
+        pytester.makepyfile(test_shop=source)
+        options = [f"--redis={engine}"] if engine else []
+        return Outcome(pytester.runpytest_subprocess(*options, *arguments, timeout=120), pytester.path)
+
+    return run

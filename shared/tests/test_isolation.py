@@ -1,0 +1,194 @@
+"""Every test finds PostgreSQL and Redis as the migrations left them, and what it commits is real."""
+
+from .runs import Run
+
+
+def test_rows_committed_in_one_test_are_gone_in_the_next_and_visible_to_another_process_meanwhile(run: Run) -> None:
+    """Tests can commit as production does, and still never see each other's rows."""
+    outcome = run(
+        """
+        import subprocess, sys
+        import pytest
+        from sqlalchemy import text
+
+        COUNT = "import asyncio, asyncpg, sys\\n" \\
+            "async def count():\\n" \\
+            "    connection = await asyncpg.connect(sys.argv[1])\\n" \\
+            "    print(await connection.fetchval('select count(*) from shop.orders'))\\n" \\
+            "asyncio.run(count())"
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        async def test_order(engine, postgres_endpoint, turn):
+            async with engine.begin() as connection:
+                assert await connection.scalar(text("select count(*) from shop.orders")) == 0
+                await connection.execute(text("insert into shop.orders (kind) values ('book'), ('pen')"))
+            seen = subprocess.run(
+                [sys.executable, "-c", COUNT, postgres_endpoint.dsn], capture_output=True, text=True, timeout=30
+            )
+            assert seen.stdout.strip() == "2", seen.stderr
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=2)
+
+
+def test_sequences_and_seed_rows_are_restored(run: Run) -> None:
+    """A test may count on the first id and on the rows that the migrations wrote."""
+    outcome = run(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        CHANGES = ["delete from shop.kinds", "update shop.kinds set name = 'x' where name = 'pen'",
+                   "insert into shop.kinds values ('cup')", "truncate shop.kinds cascade", "select 1"]
+
+        @pytest.mark.parametrize("change", CHANGES)
+        async def test_change(engine, change):
+            async with engine.begin() as connection:
+                kinds = await connection.scalars(text("select name from shop.kinds order by 1"))
+                assert list(kinds) == ["book", "pen"]
+                order = await connection.scalar(text("insert into shop.orders (what) values ('a') returning id"))
+                assert order == 1
+                await connection.execute(text(change))
+        """,
+        "--random-order",
+    )
+
+    outcome.result.assert_outcomes(passed=5)
+
+
+def test_a_rolled_back_number_of_a_sequence_is_given_back(run: Run) -> None:
+    """A sequence moves even in a transaction that is undone, when no row tells of it."""
+    outcome = run(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        async def test_number(engine, turn):
+            async with engine.connect() as connection:
+                assert await connection.scalar(text("insert into shop.orders (what) values ('a') returning id")) == 1
+                await connection.rollback()
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=2)
+
+
+def test_keys_written_in_one_test_are_gone_in_the_next(run: Run) -> None:
+    """A key that stays would make the next test's first read lie."""
+    outcome = run(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        async def test_key(redis_client, namespace, turn):
+            assert await redis_client.get(f"{namespace}:a") is None
+            await redis_client.set(f"{namespace}:a", "1")
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=2)
+
+
+def test_tables_change_only_in_a_fresh_database(run: Run) -> None:
+    """A table that one test adds would be there for all later ones; the test that does it unasked is told."""
+    outcome = run(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        async def test_unasked(engine):
+            async with engine.begin() as connection:
+                await connection.execute(text("create table shop.extra (id int)"))
+
+        async def test_next(engine):
+            async with engine.begin() as connection:
+                assert await connection.scalar(text("select to_regclass('shop.extra')")) is None
+                await connection.execute(text("insert into shop.orders (what) values ('a')"))
+
+        @pytest.mark.fresh_database
+        @pytest.mark.parametrize("turn", [1, 2])
+        async def test_asked(engine, turn):
+            async with engine.begin() as connection:
+                await connection.execute(text("create table shop.extra (id int)"))
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=4, errors=1)
+    assert "mark it @pytest.mark.fresh_database" in outcome.text
+
+
+def test_an_open_transaction_does_not_hang_the_next_test(run: Run) -> None:
+    """A connection that a test forgets holds its locks; the next test still starts clean."""
+    outcome = run(
+        """
+        import asyncio, threading
+        import asyncpg
+        from sqlalchemy import text
+
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, daemon=True).start()
+        kept = []
+
+        async def forget(dsn):
+            connection = await asyncpg.connect(dsn)
+            await connection.execute("begin; lock table shop.orders; insert into shop.orders (what) values ('a')")
+            kept.append(connection)
+
+        def test_forgets(postgres_endpoint):
+            asyncio.run_coroutine_threadsafe(forget(postgres_endpoint.dsn), loop).result(30)
+
+        async def test_next(engine):
+            async with engine.begin() as connection:
+                assert await connection.scalar(text("select count(*) from shop.orders")) == 0
+        """,
+        "-W", "ignore",
+    )  # fmt: skip
+
+    outcome.result.assert_outcomes(passed=2)
+
+
+def test_a_test_that_writes_much_leaves_nothing_either(run: Run) -> None:
+    """A load test leaves more rows than are worth deleting one by one; the database is cloned anew."""
+    outcome = run(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        async def test_load(engine, turn):
+            async with engine.begin() as connection:
+                assert await connection.scalar(text("select count(*) from shop.orders")) == 0
+                await connection.execute(
+                    text("insert into shop.orders (what) select repeat('x', 500) from generate_series(1, 30000)")
+                )
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=2)
+    (counter,) = (one for one in outcome.report["run"]["counters"] if one["link"] == "postgres")
+    assert counter["counted"] == counter["server"]
+
+
+def test_ten_workers_on_one_server_never_meet(run: Run) -> None:
+    """However many workers a machine is given, each has rows, sequences and keys of its own."""
+    outcome = run(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("turn", range(40))
+        async def test_worker(engine, redis_client, turn):
+            async with engine.begin() as connection:
+                assert await connection.scalar(text("insert into shop.orders (what) values ('a') returning id")) == 1
+            assert await redis_client.incr("visits") == 1
+            async with engine.connect() as connection:
+                assert await connection.scalar(text("select count(*) from shop.orders")) == 1
+            assert await redis_client.get("visits") == b"1"
+        """,
+        "-n", "10",
+    )  # fmt: skip
+
+    outcome.result.assert_outcomes(passed=40)
+    assert outcome.report["run"]["workers"] == 10
