@@ -8,7 +8,7 @@ from .runs import Outcome, Run
 
 pytest_plugins = ["pytester"]
 
-SHOP = '''
+SHOP = """
 from sqlalchemy import text
 
 
@@ -21,7 +21,7 @@ async def migrate(engine):
             "insert into shop.kinds values ('book'), ('pen')",
         ):
             await connection.execute(text(statement))
-'''
+"""
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,10 @@ def kept_clusters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, kept_clusters: Path, request: pytest.FixtureRequest
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    kept_clusters: Path,
+    request: pytest.FixtureRequest,
 ) -> Run:
     """Run pytest on a test module of the text given, with a migrated shop in PostgreSQL."""
     for variable in ("CI", "NETRA_POSTGRES_URL", "NETRA_REDIS_URL", "NETRA_SERVICES", "PYTEST_XDIST_WORKER"):

@@ -82,7 +82,13 @@ def cached_prices():
 LIBRARIES = {
     "fakeredis/__init__.py": "class FakeRedis:\n    def __init__(self, *args): self.args = args\n",
     "busy.py": "from unittest.mock import Mock\nready = Mock()\n",
-    "late.py": "def work():\n    import unittest.mock\n    return unittest.mock.sentinel\n",
+    "late.py": """
+        def work():
+            import unittest.mock
+            return unittest.mock.sentinel
+        def cache():
+            import birdisle
+    """,
     "mocking_plugin.py": """
         import pytest
         class MockerFixture:
@@ -189,6 +195,21 @@ REFUSED = {
                 import httpretty  # read, run
             except Exception:
                 pass
+    """,
+    "a fake server, and then another failure": """
+        import pytest
+
+        def test_it(real):
+            try:
+                import flexmock  # read, run
+            except Exception:
+                pytest.skip("nothing to try")
+    """,
+    "a fake server that a library loads for the test": """
+        import late
+
+        def test_it(real):
+            late.cache()  # run
     """,
     "a fake server that was loaded before": """
         import sys
@@ -306,14 +327,15 @@ REFUSED = {
     """,
     "a client inside an object, patched by assignment": """
         import pytest
+        from redis.asyncio import Redis
 
         class Prices:
             def __init__(self, client):
                 self._client = client
 
         @pytest.fixture
-        def prices(redis_client):
-            return Prices(redis_client)
+        def prices():
+            return Prices(Redis())
 
         def test_it(real, prices):
             prices._client.get = lambda key: b"1"  # run
@@ -354,15 +376,18 @@ PASSES = {
     """,
     "environment and objects of the test's own": """
         import os
+        from redis.asyncio import Redis
 
         class Shop:
             open = False
             name = "corner"
+            client = Redis
 
         def test_it(real, monkeypatch):
             monkeypatch.setenv("A_NAME", "1")
             monkeypatch.setattr(Shop, "open", True)
             monkeypatch.setattr(Shop(), "name", "other")
+            monkeypatch.setattr(Shop, "client", dict)
             monkeypatch.setitem({}, "redis", 1)
             setattr(Shop, "name", "third")
             monkeypatch.chdir("/")
@@ -388,9 +413,10 @@ PASSES = {
                 self.calls += 1
                 return await super().get(name)
 
-        def test_it(real):
+        def test_it(real, redis_client):
             client = Counting()
             client.response_callbacks["GET"] = bytes
+            redis_client.note = lambda: "of the test"
     """,
     "a database in a file": """
         import sqlite3

@@ -3,7 +3,9 @@
 from .runs import Run
 
 
-def test_rows_committed_in_one_test_are_gone_in_the_next_and_visible_to_another_process_meanwhile(run: Run) -> None:
+def test_rows_committed_in_one_test_are_gone_in_the_next_and_visible_to_another_process_meanwhile(
+    run: Run,
+) -> None:
     """Tests can commit as production does, and still never see each other's rows."""
     outcome = run(
         """
@@ -143,8 +145,9 @@ def test_an_open_transaction_does_not_hang_the_next_test(run: Run) -> None:
             async with engine.begin() as connection:
                 assert await connection.scalar(text("select count(*) from shop.orders")) == 0
         """,
-        "-W", "ignore",
-    )  # fmt: skip
+        "-W",
+        "ignore",
+    )
 
     outcome.result.assert_outcomes(passed=2)
 
@@ -187,8 +190,9 @@ def test_ten_workers_on_one_server_never_meet(run: Run) -> None:
                 assert await connection.scalar(text("select count(*) from shop.orders")) == 1
             assert await redis_client.get("visits") == b"1"
         """,
-        "-n", "10",
-    )  # fmt: skip
+        "-n",
+        "10",
+    )
 
     outcome.result.assert_outcomes(passed=40)
     assert outcome.report["run"]["workers"] == 10

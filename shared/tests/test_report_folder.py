@@ -94,9 +94,7 @@ def test_a_link_to_another_folder_is_replaced_and_its_target_left_alone(latest: 
     assert read(tmp_path / "archive") == named("r1")
 
 
-def test_runs_that_end_together_leave_one_whole_report(
-    latest: Path, beside: Callable[[], set[str]]
-) -> None:
+def test_runs_that_end_together_leave_one_whole_report(latest: Path, beside: Callable[[], set[str]]) -> None:
     """Two runs in one checkout take turns; the last one stands, and no part of the others."""
     reports = [named(f"r{number}") for number in range(4)]
     failed: list[BaseException] = []
@@ -144,7 +142,9 @@ def test_a_report_that_this_version_cannot_read_counts_as_none(latest: Path, con
 
 def test_the_published_schema_is_that_of_the_model() -> None:
     """Who reads reports with other tools reads them by this file."""
-    assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), "write schema_text() to report.schema.json"
+    assert SCHEMA_FILE.read_text(encoding="utf-8") == schema_text(), (
+        "write schema_text() to report.schema.json"
+    )
     assert json.loads(schema_text()) == RunReport.model_json_schema()
 
 

@@ -8,9 +8,11 @@ import pytest
 from netra_fixtures.waiting import eventually, set_time_factor, time_factor, within
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def factor() -> Iterator[None]:
+    """Start from 1, whatever the run's own factor is."""
     before = time_factor()
+    set_time_factor(1.0)
     yield
     set_time_factor(before)
 
@@ -21,7 +23,7 @@ async def test_a_block_that_ends_in_time_is_left_alone() -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_block_that_hangs_is_cancelled_with_the_time_it_had(factor: None) -> None:
+async def test_a_block_that_hangs_is_cancelled_with_the_time_it_had() -> None:
     """Who reads the failure sees how long was too short, and what the machine's factor was."""
     set_time_factor(0.5)
 
@@ -54,12 +56,23 @@ async def test_a_cancellation_from_outside_stays_a_cancellation() -> None:
         await task
 
 
-async def test_the_time_factor_stretches_the_deadline(factor: None) -> None:
+async def test_the_time_factor_stretches_the_deadline() -> None:
     """A slow machine turns one knob: without the factor this deadline is over before it starts."""
     set_time_factor(1e9)
 
     async with within(seconds=1e-7):
         await asyncio.sleep(0.001)
+
+
+async def test_the_time_factor_stretches_the_time_for_checks() -> None:
+    """Also what nothing announces is given longer on a slow machine."""
+    set_time_factor(1e9)
+    tries = iter(range(10))
+
+    def check() -> None:
+        assert next(tries) >= 3
+
+    await eventually(check, seconds=1e-7)
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan"), float("inf")])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from netra_fixtures.errors import NetraFixturesError, ValueMissing
-from netra_fixtures.fixtures import SERVICES
 
 MARKERS = (
     "business_value(tier, goals, impact): for whom the test matters and why",
@@ -15,6 +14,10 @@ MARKERS = (
     "integration: set by the plugin on every test that asks for a service",
     "soak: a long proof, left out of the default run",
 )
+SERVICES = {  # the fixtures that stand on a server, whichever others stand on them
+    "postgres": ("postgres_endpoint", "private_postgres"),
+    "redis": ("redis_endpoint", "private_redis"),
+}
 SERVICE_FIXTURES = frozenset(name for names in SERVICES.values() for name in names)
 
 
@@ -41,28 +44,28 @@ def pytest_make_collect_report(
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Mark the integration tests among what was collected; fail the collection where one breaks a rule."""
     report = yield
-    broken: list[str] = []
+    broken: dict[object, str] = {}
     for item in report.result or ():
         if isinstance(item, pytest.Item) and is_integration(item):
             item.add_marker(pytest.mark.integration)
-            broken += _rules_broken(item)
+            broken = dict(_rules_broken(item)) | broken
     if broken:
         report.outcome = "failed"
-        report.longrepr = "\n".join(dict.fromkeys(broken))
+        report.longrepr = "\n".join(broken.values())
         report.result = []
     return report
 
 
-def _rules_broken(item: pytest.Item) -> list[str]:
+def _rules_broken(item: pytest.Item) -> Iterator[tuple[object, str]]:
+    """Yield what is wrong with a test, under a key: what several tests share is said once."""
     from netra_fixtures.guard import refusal_at_collection
     from netra_fixtures.value import value_of
 
     try:
         if value_of(item) is None and item.config.getini("netra_require_value"):
             raise ValueMissing(item.nodeid)
-        refusal = refusal_at_collection(item)
-        if refusal is not None:
-            raise refusal
     except NetraFixturesError as error:
-        return [str(error)]
-    return []
+        yield str(error), str(error)
+    refusal = refusal_at_collection(item)
+    if refusal is not None:
+        yield tuple(refusal.findings), str(refusal)

@@ -13,7 +13,7 @@ from _pytest.junitxml import xml_key
 
 from netra_fixtures import settings
 from netra_fixtures.errors import SettingInvalid
-from netra_fixtures.lease import Run, died
+from netra_fixtures.lease import Run
 from netra_fixtures.worker import ACCOUNT, Worker
 
 if TYPE_CHECKING:
@@ -107,28 +107,31 @@ class Controller:
         from netra_fixtures import report
 
         collector = report.Collector(
-            run_id=self.run.directory.name, started_at=self.started_at, seed=self.seed,
+            run_id=self.run.directory.name,
+            started_at=self.started_at,
+            seed=self.seed,
             time_factor=self.settings.time_factor,
-        )  # fmt: skip
+        )
         for one in self._reports:
             collector.add(one)
         for account in self._accounts:
             collector.add_worker(account)
         collector.collected(max((account["collected"] for account in self._accounts), default=0))
         summed = collector.finish(
-            ended_at=datetime.now(UTC), exit_status=exit_status, workers=len(self._accounts) or 1,
+            ended_at=datetime.now(UTC),
+            exit_status=exit_status,
+            workers=len(self._accounts) or 1,
             previous=report.read(self.directory),
-        )  # fmt: skip
-        report.write(summed, self.directory, attachments={"junit.xml": self._junit} if self._own_junit else None)
+        )
+        report.write(
+            summed, self.directory, attachments={"junit.xml": self._junit} if self._own_junit else None
+        )
         if self._own_junit:
             self.config.stash[xml_key].logfile = str(self.directory / "junit.xml")  # the terminal names it
         return summed
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say in the terminal what was proved, and where the report is."""
-        dead = died(self.run.directory)
-        if dead:
-            terminalreporter.write_line(str(dead), red=True)
         if self._report:
             from netra_fixtures.report import write_summary
 

@@ -60,7 +60,9 @@ class MigrationFailed(NetraFixturesError):
     """The migrations of a schema failed, so no test database can be built."""
 
     def __init__(self, name: str, reason: str) -> None:
-        super().__init__(f"the migrations {name!r} failed: {reason}; run them by hand against an empty database")
+        super().__init__(
+            f"the migrations {name!r} failed: {reason}; run them by hand against an empty database"
+        )
         self.name = name
 
 

@@ -11,7 +11,11 @@ from netra_fixtures import tap as tap_script
 from netra_fixtures.errors import ServicesUnavailable
 
 Counts = dict[str, dict[str, int]]
-SHOWN = {"postgres": ("statements", "transactions", "rows_written"), "redis": ("commands",), "websocket": ("frames",)}
+SHOWN = {
+    "postgres": ("statements", "transactions", "rows_written"),
+    "redis": ("commands",),
+    "websocket": ("frames",),
+}
 
 
 class Tap:
@@ -25,22 +29,28 @@ class Tap:
         directory.mkdir(mode=0o700)
         self.directory = directory
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", tap_script.__file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/"
+            [sys.executable, "-I", "-S", tap_script.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd="/",
         )
         self._protocols: dict[str, str] = {}
         self._dropped: Counts = {protocol: {} for protocol in SHOWN}
 
-    def link(self, name: str, protocol: str, target: str | tuple[str, int]) -> Path:
+    def link(self, name: str, protocol: str, target: Path | str | tuple[str, int]) -> Path:
         """Open a socket that leads to *target*; return its path."""
+        leads_to = str(target) if isinstance(target, Path) else target
         self._protocols[name] = protocol
         path = self.path(name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        self._ask(op="link", name=name, protocol=protocol, path=str(path), target=target)
+        self._ask(op="link", name=name, protocol=protocol, path=str(path), target=leads_to)
         return path
 
     def path(self, name: str) -> Path:
         """Give the path of a link's socket."""
-        return self.directory / name / (".s.PGSQL.5432" if self._protocols[name] == "postgres" else "redis.sock")
+        return (
+            self.directory / name / (".s.PGSQL.5432" if self._protocols[name] == "postgres" else "redis.sock")
+        )
 
     def drop(self, name: str) -> None:
         """Close a link and whatever still runs over it; its counts stay."""
@@ -65,7 +75,8 @@ class Tap:
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout
-        assert stdin is not None and stdout is not None
+        assert stdin is not None
+        assert stdout is not None
         line = b""
         with contextlib.suppress(OSError):
             stdin.write(json.dumps(request).encode() + b"\n")
@@ -102,7 +113,8 @@ class Ledger:
     def _since(self, now: Counts) -> Counts:
         return {
             protocol: {
-                name: now.get(protocol, {}).get(name, 0) - self._before.get(protocol, {}).get(name, 0) for name in names
+                name: now.get(protocol, {}).get(name, 0) - self._before.get(protocol, {}).get(name, 0)
+                for name in names
             }
             for protocol, names in SHOWN.items()
         }

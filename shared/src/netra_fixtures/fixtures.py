@@ -21,18 +21,13 @@ if TYPE_CHECKING:
     from netra_fixtures.context import TenantFactory, UserFactory
     from netra_fixtures.environment import IsolatedEnvironment
     from netra_fixtures.evidence import Tap
-    from netra_fixtures.links import ServiceLink
     from netra_fixtures.isolation.postgres import WorkerDatabase
     from netra_fixtures.isolation.redis import WorkerRedis
     from netra_fixtures.lease import Lease
+    from netra_fixtures.links import ServiceLink
     from netra_fixtures.private import PrivatePostgres, PrivateRedis
     from netra_fixtures.services.endpoint import PostgresEndpoint, RedisEndpoint
     from netra_fixtures.worker import Worker
-
-SERVICES = {
-    "postgres": ("postgres_endpoint", "private_postgres"),
-    "redis": ("redis_endpoint", "private_redis"),
-}
 
 
 # What tests ask for.
@@ -122,7 +117,7 @@ def private_redis(netra_lease: Lease, netra_tap: Tap) -> Iterator[PrivateRedis]:
 @pytest.fixture
 def rng(request: pytest.FixtureRequest, netra_worker: Worker) -> random.Random:
     """Chance that follows from the run's seed and the test's name: the same again with the same `--seed`."""
-    return random.Random(f"{netra_worker.seed}:{request.node.nodeid}")  # noqa: S311  chance, no secret
+    return random.Random(f"{netra_worker.seed}:{request.node.nodeid}")
 
 
 @pytest.fixture

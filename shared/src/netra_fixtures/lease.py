@@ -27,7 +27,7 @@ ROOM_BYTES = 512 << 20
 START_DEADLINE_S = 30
 ANSWER_DEADLINE_S = 120
 POLL_S = 0.002
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  creating a clone's files costs a twentieth of what a disk asks
+SHARED_MEMORY = Path("/dev/shm")
 
 
 class Run:
@@ -103,9 +103,10 @@ class Lease:
                 except BlockingIOError:
                     if time.monotonic() > limit:
                         raise ServicesUnavailable(
-                            "the run", "another worker is starting the services and doesn't finish",
+                            "the run",
+                            "another worker is starting the services and doesn't finish",
                             "see its output; raise --time-factor on a slow machine",
-                        ) from None  # fmt: skip
+                        ) from None
                     time.sleep(POLL_S)
             yield
 
@@ -129,12 +130,15 @@ class Lease:
             if ended or time.monotonic() > limit:
                 said = log.read_text(errors="replace").strip().splitlines()
                 raise ServicesUnavailable(
-                    "the supervisor", "it " + ("ended" if ended else "doesn't answer") + f": {(said or ['no output'])[-1]}",
+                    "the supervisor",
+                    "it " + ("ended" if ended else "doesn't answer") + f": {(said or ['no output'])[-1]}",
                     "run python -m netra_fixtures.supervisor by hand to see why",
-                )  # fmt: skip
+                )
             time.sleep(POLL_S)
 
-    def ask(self, op: str, *, meanwhile: Callable[[], None] | None = None, **arguments: Any) -> dict[str, Any]:
+    def ask(
+        self, op: str, *, meanwhile: Callable[[], None] | None = None, **arguments: Any
+    ) -> dict[str, Any]:
         """Have the supervisor do something; *meanwhile* is done here while it does.
 
         Raises:

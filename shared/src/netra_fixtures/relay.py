@@ -55,7 +55,8 @@ class ActiveFaults:
     """The faults that a link is under at the moment."""
 
     def __init__(self, seed: int) -> None:
-        self._random = Random(seed)  # nosec B311: it draws faults, not secrets
+        # it draws faults, not secrets
+        self._random = Random(seed)  # nosec B311
         self._faults: dict[object, Fault] = {}
         self._changed = asyncio.Event()
 

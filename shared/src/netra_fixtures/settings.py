@@ -35,7 +35,6 @@ class Settings:
     time_factor: float
     strict: bool
 
-
     def to_json(self) -> dict[str, Any]:
         """Give what `from_json` reads."""
         return asdict(self) | {"cache": str(self.cache) if self.cache else None}
@@ -44,22 +43,36 @@ class Settings:
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         """Read what `to_json` gave."""
         cache = told["cache"]
-        return cls(**{**told, "migrations": tuple(told["migrations"]), "cache": Path(cache) if cache else None})
+        return cls(
+            **{**told, "migrations": tuple(told["migrations"]), "cache": Path(cache) if cache else None}
+        )
 
 
 def add_options(parser: "pytest.Parser") -> None:
     """Declare the kit's options and ini values."""
     group = parser.getgroup("netra", "real services")
     add = group.addoption
-    add("--services", default=None, metavar="|".join(BACKENDS), help="where PostgreSQL and Redis come from (auto)")
-    add("--redis", default=None, metavar="|".join(REDIS_ENGINES), help="the engine that the kit starts (valkey)")
+    add(
+        "--services",
+        default=None,
+        metavar="|".join(BACKENDS),
+        help="where PostgreSQL and Redis come from (auto)",
+    )
+    add(
+        "--redis",
+        default=None,
+        metavar="|".join(REDIS_ENGINES),
+        help="the engine that the kit starts (valkey)",
+    )
     add("--seed", type=int, default=None, help="the run's seed; drawn and printed where it isn't given")
     add("--random-order", action="store_true", help="run the tests in an order drawn from the seed")
     add("--enforce-budgets", action="store_true", help="fail the run when a budget doesn't hold")
     add("--report-dir", default=None, help="where the report goes (reports/latest)")
     add("--time-factor", type=float, default=None, help="multiply every deadline and budget (1)")
     parser.addini("netra_migrations", "module:function of each schema's migrations", type="args", default=[])
-    parser.addini("netra_require_value", "refuse integration tests without business_value", type="bool", default=False)
+    parser.addini(
+        "netra_require_value", "refuse integration tests without business_value", type="bool", default=False
+    )
 
 
 def read(config: "pytest.Config", environ: Mapping[str, str] = os.environ) -> Settings:
@@ -71,17 +84,23 @@ def read(config: "pytest.Config", environ: Mapping[str, str] = os.environ) -> Se
     named = config.getoption("services") or environ.get("NETRA_SERVICES")
     backend = _one_of("--services", named or "auto", BACKENDS)
     ci = bool(environ.get("CI"))
-    home = environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Settings(
         backend=backend,
-        redis=_one_of("--redis", config.getoption("redis") or environ.get("NETRA_REDIS") or "valkey", REDIS_ENGINES),
+        redis=_one_of(
+            "--redis", config.getoption("redis") or environ.get("NETRA_REDIS") or "valkey", REDIS_ENGINES
+        ),
         postgres_url=environ.get("NETRA_POSTGRES_URL") if backend in {"auto", "external"} else None,
         redis_url=environ.get("NETRA_REDIS_URL") if backend in {"auto", "external"} else None,
         migrations=tuple(config.getini("netra_migrations")),
-        cache=None if ci else Path(home, "netra-fixtures"),
+        cache=None if ci else cache_folder(environ),
         time_factor=_time_factor(config.getoption("time_factor"), environ.get("NETRA_TIME_FACTOR")),
         strict=ci or (named is not None and backend != "auto"),
     )
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Say where the kit keeps what outlives a run."""
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netra-fixtures"
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
@@ -95,8 +114,12 @@ def _time_factor(option: float | None, variable: str | None) -> float:
         try:
             option = float(variable)
         except ValueError:
-            raise SettingInvalid("NETRA_TIME_FACTOR", f"{variable!r} is no number", "give one such as 2") from None
+            raise SettingInvalid(
+                "NETRA_TIME_FACTOR", f"{variable!r} is no number", "give one such as 2"
+            ) from None
     factor = 1.0 if option is None else option
     if not 0 < factor < 1000:
-        raise SettingInvalid("--time-factor", f"{factor:g} is out of range", "give a number above 0 and below 1000")
+        raise SettingInvalid(
+            "--time-factor", f"{factor:g} is out of range", "give a number above 0 and below 1000"
+        )
     return factor

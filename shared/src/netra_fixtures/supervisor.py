@@ -58,8 +58,9 @@ class Supervisor:
                 self._watch("pg", server)
         return {
             "socket": str(self._postgres.socket_path),
-            "sealed": self._postgres.pristine is not None, "start_s": self._start_s["postgres"],
-        }  # fmt: skip
+            "sealed": self._postgres.pristine is not None,
+            "start_s": self._start_s["postgres"],
+        }
 
     def op_seal(self, owned: set[str], key: str) -> Answer:
         """Keep the cluster as it is, template migrated, for private servers and for later runs."""
@@ -80,9 +81,11 @@ class Supervisor:
         owned.add(name)
         self._watch(name, server)
         return {
-            "socket": str(server.socket_path), "server": self.backend.redis_name,
-            "version": self.backend.redis_version, "start_s": time.monotonic() - began,
-        }  # fmt: skip
+            "socket": str(server.socket_path),
+            "server": self.backend.redis_name,
+            "version": self.backend.redis_version,
+            "start_s": time.monotonic() - began,
+        }
 
     def op_private(self, owned: set[str], kind: str, key: str = "") -> Answer:
         """Start a server that one test may restart and kill."""
@@ -195,8 +198,8 @@ class Supervisor:
             except (NetraFixturesError, OSError) as error:
                 answers.append({"unavailable": ["the service", str(error), "see the reason"]})
             done.set()
-        for running in self._servers.values():
-            running.abandon()
+        for name in list(self._servers):
+            self._discard(name)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _until_released(self) -> None:
@@ -209,7 +212,9 @@ class Supervisor:
 
 def main() -> None:
     """Serve one run; the arguments are one JSON object on the command line."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the run lets go of its lease itself
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group: the run lets go of its lease itself
     settings = json.loads(sys.argv[1])
     Supervisor(Path(settings["directory"]), cache=Path(settings["cache"]), redis=settings["redis"]).serve()
 

@@ -133,7 +133,7 @@ class PostgresConversation:
         got += data
         if self._negotiating:
             self._negotiating = False
-            self._opaque = got[:1] in (b"S", b"G")
+            self._opaque = got[0] in b"SG"
             del got[:1]
         at, size = self._skip_in, len(got)
         while size - at >= 5:

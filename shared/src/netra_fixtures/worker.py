@@ -16,6 +16,7 @@ from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable, Servi
 from netra_fixtures.evidence import Ledger
 from netra_fixtures.lease import died
 from netra_fixtures.settings import Settings
+from netra_fixtures.waiting import set_time_factor
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from netra_fixtures.budgets import Recorder
 
 ACCOUNT = "netra"
+
 
 class Worker:
     """One process that runs tests: ``gw0``, ``gw1``, … under xdist, ``main`` without.
@@ -51,6 +53,7 @@ class Worker:
         chosen = Settings.from_json(told["settings"])
         worker = cls(name=name, directory=Path(told["directory"]), seed=told["seed"], settings=chosen)
         config.stash[cls.KEY] = worker
+        set_time_factor(chosen.time_factor)
         return worker
 
     @property
@@ -89,17 +92,27 @@ class Worker:
     def serves(self, name: str, server: str, version: str, backend: str, start_s: float, reason: str) -> None:
         """Note which server the tests of this process talked to."""
         self.services.append(
-            {"name": name, "server": server, "version": version, "backend": backend,
-             "start_s": round(start_s, 4), "reason": reason}
-        )  # fmt: skip
+            {
+                "name": name,
+                "server": server,
+                "version": version,
+                "backend": backend,
+                "start_s": round(start_s, 4),
+                "reason": reason,
+            }
+        )
 
     def compare(self, link: str, counted: Mapping[str, int], server: Mapping[str, int | None]) -> None:
         """Note what the tap counted beside what the server counted itself."""
         known = {name: count for name, count in server.items() if count is not None}
         self.counters.append(
-            {"link": link, "counted": {name: counted[name] for name in server}, "server": known,
-             "note": "" if known else "others use this server too, so its counters say nothing"}
-        )  # fmt: skip
+            {
+                "link": link,
+                "counted": {name: counted[name] for name in server},
+                "server": known,
+                "note": "" if known else "others use this server too, so its counters say nothing",
+            }
+        )
 
     # a test, phase by phase
 
@@ -128,9 +141,9 @@ class Worker:
                 outcome = yield
                 if not any(count for counts in self.ledger.passed().values() for count in counts.values()):
                     raise ServiceUntouched(services_asked(item))
-                return outcome
         except (MockRefused, ServiceUntouched) as error:
             raise _plainly(error) from None
+        return outcome
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -157,7 +170,9 @@ class Worker:
             yield
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach to the last of a test's reports what passed over the wire and what it is worth."""
         report = yield
         if report.when == "teardown":
@@ -187,7 +202,7 @@ class Worker:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Order the tests by chance where asked to; by the run's seed, so that all workers agree."""
         if config.getoption("random_order"):
-            random.Random(self.seed).shuffle(items)  # noqa: S311  chance, no secret
+            random.Random(self.seed).shuffle(items)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Draw up what the report takes from this process, unless it only led others."""
@@ -195,12 +210,15 @@ class Worker:
             self._observed()
         if session.testscollected and not session.config.pluginmanager.hasplugin("dsession"):
             self.account = {
-                "worker": self.name, "services": self.services, "data": self.data, "counters": self.counters,
+                "worker": self.name,
+                "services": self.services,
+                "data": self.data,
+                "counters": self.counters,
                 "collected": session.testscollected,
-            }  # fmt: skip
+            }
             getattr(session.config, "workeroutput", {})[ACCOUNT] = self.account
 
 
-def _plainly(error: NetraFixturesError) -> pytest.fail.Exception:
+def _plainly(error: NetraFixturesError) -> BaseException:
     """Give the failure that shows the sentence and no traceback of ours."""
     return pytest.fail.Exception(str(error), pytrace=False)

@@ -56,7 +56,7 @@ def refusal_at_collection(item: pytest.Item) -> MockRefused | None:
 def findings_for(module_path: Path, rootpath: Path) -> list[Finding]:
     """Read a test module, the modules it imports relatively, and the conftest.py files up to the root."""
     folders = [module_path.parent]
-    while folders[-1] != rootpath and rootpath in folders[-1].parents:
+    while rootpath in folders[-1].parents:
         folders.append(folders[-1].parent)
     found: list[Finding] = []
     seen: set[Path] = set()

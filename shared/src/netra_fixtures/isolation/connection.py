@@ -38,22 +38,29 @@ class Database:
 
         try:
             return await asyncpg.connect(
-                host=str(endpoint.socket.parent) if endpoint.socket else endpoint.host, port=endpoint.port,
-                user=endpoint.user, password=endpoint.password.get_secret_value() or None,
-                database=endpoint.database, server_settings=settings, ssl=False,
-            )  # fmt: skip
+                host=str(endpoint.socket.parent) if endpoint.socket else endpoint.host,
+                port=endpoint.port,
+                user=endpoint.user,
+                password=endpoint.password.get_secret_value() or None,
+                database=endpoint.database,
+                server_settings=settings,
+                ssl=False,
+            )
         except (OSError, asyncpg.PostgresError) as error:
             raise ServicesUnavailable(
-                "PostgreSQL", f"{endpoint.host}:{endpoint.port} says {error}", "check its address, user and password"
+                "PostgreSQL",
+                f"{endpoint.socket or endpoint.host}:{endpoint.port} says {error}",
+                "check its address, user and password",
             ) from error
 
-    async def _admin(self) -> "asyncpg.Connection":
+    async def admin_connection(self) -> "asyncpg.Connection":
+        """Give the connection to the admin database; it stays open until `release`."""
         if self._connection is None or self._connection.is_closed():
             self._connection = await self.connect(self.admin)
         return self._connection
 
     async def _execute(self, statement: str) -> None:
-        await (await self._admin()).execute(statement)
+        await (await self.admin_connection()).execute(statement)
 
     def execute(self, statement: str) -> None:
         """Run one statement on the admin database."""
@@ -65,11 +72,11 @@ class Database:
         return self.admin.named(name)
 
     def until_left(self, name: str, *, but: int = 0) -> None:
-        """Wait until no session is left in a database, or *but* one of ours: a session reports its counts as it ends."""
+        """Wait until a database has no session but *but* of ours: a session reports its counts as it ends."""
         self.wait(self._until_left("select count(*) from pg_stat_activity where datname = $1", name, but))
 
     async def _until_left(self, count: str, name: str, but: int) -> None:
-        connection = await self._admin()
+        connection = await self.admin_connection()
         for _ in range(CLOSING_POLLS):
             if await connection.fetchval(count, name) <= but:
                 break
@@ -83,7 +90,7 @@ class Database:
         """Wait until its connections are gone first: DROP … FORCE would sleep 100 ms for one that is just closing."""
         terminated = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1"
         await self._until_left(terminated, name, 0)
-        connection = await self._admin()
+        connection = await self.admin_connection()
         await connection.execute(f'drop database if exists "{name}" with (force)')
 
     def release(self) -> None:

@@ -50,7 +50,9 @@ class Migrations:
                 continue
             place = root.parent.joinpath(*inner)
             if place.is_dir():
-                yield from sorted(path for path in place.rglob("*") if path.is_file() and path.suffix != ".pyc")
+                yield from sorted(
+                    path for path in place.rglob("*") if path.is_file() and path.suffix != ".pyc"
+                )
             else:
                 yield place.with_suffix(".py")
 

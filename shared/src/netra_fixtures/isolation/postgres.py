@@ -9,7 +9,7 @@ from netra_fixtures.errors import DatabaseDefinitionChanged, ServicesUnavailable
 from netra_fixtures.evidence import Tap
 from netra_fixtures.isolation.connection import Database
 from netra_fixtures.isolation.migrations import Migrations
-from netra_fixtures.isolation.template import TEMPLATE, build_template
+from netra_fixtures.isolation.template import TEMPLATE, SharedTemplate, build_template
 from netra_fixtures.lease import Lease
 from netra_fixtures.services import external
 from netra_fixtures.services.backend import choose
@@ -49,15 +49,19 @@ class WorkerDatabase:
 
         try:
             self._connection = await self.database.connect(
-                self.endpoint, session_replication_role="replica", lock_timeout="2s", jit="off",
+                self.endpoint,
+                session_replication_role="replica",
+                lock_timeout="2s",
+                jit="off",
                 application_name="netra-fixtures",
-            )  # fmt: skip
+            )
         except ServicesUnavailable as error:
             if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError):
                 raise ServicesUnavailable(
-                    "PostgreSQL", "its user may not empty tables whatever their foreign keys",
+                    "PostgreSQL",
+                    "its user may not empty tables whatever their foreign keys",
                     "grant set on parameter session_replication_role to it",
-                ) from error  # fmt: skip
+                ) from error
             raise
         self.version = self._connection.get_settings().server_version.split()[0]
         self._empty = await self._connection.prepare("select * from netra_fixtures.empty()")
@@ -121,7 +125,9 @@ class WorkerDatabase:
         """Add what the server counted for the tests since the last time, without the kit's own work."""
         self.database.until_left(self.name, but=1)
         now = self.database.wait(read_counters(self._connection))
-        self._server["transactions"] += now["transactions"] - self._baseline["transactions"] - self.own_transactions - 2
+        self._server["transactions"] += (
+            now["transactions"] - self._baseline["transactions"] - self.own_transactions - 2
+        )
         self._server["rows_written"] += now["rows_written"] - self._baseline["rows_written"] - self.own_rows
 
     def _settle_clone(self, clone: PostgresEndpoint) -> None:
@@ -175,12 +181,8 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerDatabase]
     start_s = 0.0
     if backend == "external":
         database = Database(external.postgres(settings), time_factor=settings.time_factor)
-        template = f"{worker.prefix}_template"
-        with lease.exclusive():
-            built = lease.directory / "template"
-            if not built.exists():
-                build_template(database, template, migrations)
-                built.touch()
+        shared = SharedTemplate(database, worker.prefix, lease)
+        template = shared.built(migrations)
     else:
         template, key = TEMPLATE, migrations.key()
         with lease.exclusive():
@@ -195,11 +197,17 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerDatabase]
     own = WorkerDatabase(database, template, f"{worker.prefix}_{worker.name}", tap)
     worker.serves("postgres", "PostgreSQL", own.version, backend, start_s, reason)
     yield own
+    if lease.died():
+        return
     counted = tap.link_counts("postgres")
     server_counted = own.server_counters()
-    server_counted["transactions"] -= counted["connections"]  # PostgreSQL counts the start of a session as one
+    server_counted["transactions"] -= counted[
+        "connections"
+    ]  # PostgreSQL counts the start of a session as one
     worker.compare("postgres", counted, server_counted)
     own.close()
+    if backend == "external":
+        shared.let_go()
     database.close()
 
 

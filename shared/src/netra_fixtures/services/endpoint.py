@@ -20,13 +20,13 @@ class Endpoint(BaseModel):
     socket: Path | None = None
 
     @property
-    def target(self) -> str | tuple[str, int]:
+    def target(self) -> Path | tuple[str, int]:
         """What a plain socket connects to: the path of a Unix socket, or (host, port)."""
-        return str(self.socket) if self.socket else (self.host, self.port)
+        return self.socket or (self.host, self.port)
 
     def over(self, socket: Path) -> Self:
         """Give the same server reached over another Unix socket."""
-        return self.model_copy(update={"socket": socket})
+        return self.model_copy(update={"socket": socket, "port": type(self).model_fields["port"].default})
 
     def at(self, host: str, port: int) -> Self:
         """Give the same server reached over another address, a link's for one."""
@@ -47,7 +47,9 @@ class PostgresEndpoint(Endpoint):
         if self.password.get_secret_value():
             login += ":" + quote(self.password.get_secret_value(), safe="")
         if self.socket:
-            return f"{driver}://{login}@/{self.database}?host={quote(str(self.socket.parent))}&port={self.port}"
+            return (
+                f"{driver}://{login}@/{self.database}?host={quote(str(self.socket.parent))}&port={self.port}"
+            )
         return f"{driver}://{login}@{self.host}:{self.port}/{self.database}"
 
     @property

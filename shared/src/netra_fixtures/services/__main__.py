@@ -1,0 +1,184 @@
+"""Servers for a person's own session: ``python -m netra_fixtures.services up|down|status|urls``.
+
+They are empty, live in memory, and stay until ``down``: nothing of value belongs there.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable
+from netra_fixtures.lease import Run
+from netra_fixtures.services.embedded import Embedded
+from netra_fixtures.services.postgres import SUPERUSER
+from netra_fixtures.settings import REDIS_ENGINES, cache_folder
+
+START_DEADLINE_S = 60
+POLL_S = 0.01
+
+
+class Standing:
+    """What stands for this user: a file that its holder keeps locked while the servers run."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "services.json"
+
+    def read(self) -> dict[str, Any] | None:
+        """Give what the holder wrote; None where no holder lives."""
+        with contextlib.suppress(OSError, ValueError), self.path.open("r+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                answer: dict[str, Any] = json.loads(self.path.read_text())
+                return answer
+        return None
+
+    @contextlib.contextmanager
+    def held(self, about: dict[str, Any]) -> Iterator[None]:
+        """Hold it, until the block is left.
+
+        Raises:
+            ServicesUnavailable: another process holds it.
+        """
+        with self.path.open("a+") as file:
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ServicesUnavailable(
+                    "the session", "another one stands already", "end it with down"
+                ) from None
+            file.truncate(0)
+            file.write(json.dumps(about))
+            file.flush()
+            yield
+            file.truncate(0)
+
+
+def up(standing: Standing, redis: str) -> int:
+    """Start the servers in a process of their own, unless they stand, and say what to export."""
+    if standing.read() is None:
+        holder = subprocess.Popen(
+            [sys.executable, "-m", "netra_fixtures.services", "hold", f"--redis={redis}"],
+            start_new_session=True,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        limit = time.monotonic() + START_DEADLINE_S
+        while standing.read() is None:
+            if holder.poll() is not None or time.monotonic() > limit:
+                holder.kill()
+                said = (holder.communicate()[1].strip().splitlines() or ["it said nothing"])[-1]
+                print(f"the servers didn't start: {said}", file=sys.stderr)
+                return 1
+            time.sleep(POLL_S)
+    return urls(standing)
+
+
+def hold(standing: Standing, redis: str) -> int:
+    """Start the servers, and end them when this process is told to end."""
+    run = Run()
+    try:
+        backend = Embedded(run.directory, cache=run.directory / "kept", redis=redis)
+        postgres = backend.postgres("pg", "", port=_port("NETRA_POSTGRES_PORT"))
+        keys = backend.redis("redis", port=_port("NETRA_REDIS_PORT"))
+        postgres.create()
+        postgres.start()
+        keys.start()
+        about = {
+            "pid": os.getpid(),
+            "postgres": f"postgresql://{SUPERUSER}@127.0.0.1:{postgres.port}/postgres",
+            "redis": f"redis://127.0.0.1:{keys.port}/0",
+            "servers": [
+                f"PostgreSQL {backend.postgres_version}",
+                f"{backend.redis_name} {backend.redis_version}",
+            ],
+        }
+        with standing.held(about):
+            signal.sigwait({signal.SIGTERM, signal.SIGINT})
+        postgres.abandon()
+        keys.abandon()
+    finally:
+        run.end()
+    return 0
+
+
+def _port(variable: str) -> int:
+    """Take the port that the variable names, else a free one."""
+    named = os.environ.get(variable)
+    if named:
+        return int(named)
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def down(standing: Standing) -> int:
+    """End the servers and wait until they are gone."""
+    about = standing.read()
+    if about is None:
+        print("no servers stand")
+        return 0
+    os.kill(about["pid"], signal.SIGTERM)
+    limit = time.monotonic() + START_DEADLINE_S
+    while standing.read() is not None and time.monotonic() < limit:
+        time.sleep(POLL_S)
+    print("the servers are down")
+    return 0
+
+
+def status(standing: Standing) -> int:
+    """Say what stands; 1 where nothing does."""
+    about = standing.read()
+    print(" and ".join(about["servers"]) + " stand" if about else "no servers stand; start them with up")
+    return 0 if about else 1
+
+
+def urls(standing: Standing) -> int:
+    """Print what to export so that tests and tools use the servers."""
+    about = standing.read()
+    if about is None:
+        print("no servers stand; start them with up", file=sys.stderr)
+        return 1
+    print(f"export NETRA_POSTGRES_URL={about['postgres']}\nexport NETRA_REDIS_URL={about['redis']}")
+    return 0
+
+
+def main() -> int:
+    """Carry out one command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m netra_fixtures.services", description=(__doc__ or "").strip()
+    )
+    parser.add_argument("command", choices=["up", "down", "status", "urls", "hold"])
+    parser.add_argument("--redis", choices=REDIS_ENGINES, default="valkey")
+    chosen = parser.parse_args()
+    standing = Standing(cache_folder(os.environ))
+    try:
+        if chosen.command == "up":
+            return up(standing, chosen.redis)
+        if chosen.command == "hold":
+            return hold(standing, chosen.redis)
+        return {"down": down, "status": status, "urls": urls}[chosen.command](standing)
+    except NetraFixturesError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    # before any thread: what waits for these signals is `hold`
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM} if "hold" in sys.argv else set())
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""The page, the Markdown and the terminal tell the same run, each to its reader."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netra_fixtures.budgets import BUDGETS, Samples
+from netra_fixtures.report import Collector, RunReport, summary
+from netra_fixtures.report.markdown import markdown
+from netra_fixtures.report.page import page
+from netra_fixtures.report.wording import milliseconds
+
+STARTED = datetime(2026, 3, 1, 12, tzinfo=UTC)
+NASTY = (
+    "</title><script>alert(1)</script> <img src=x onerror=alert(1)> {{ 7*7 }} {% raw %} ' \" & | `x` ]]> -->"
+)
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Seen(HTMLParser):
+    """A page as a browser reads it: elements with their attributes, and text; it objects to bad nesting."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, f"</{tag}> closes nothing"
+        self.text += " " if tag in ("td", "th") else ""
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] != "style":
+            self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        """The attributes of each element called *tag*."""
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+Add = Callable[..., None]
+
+
+@pytest.fixture
+def collector() -> Collector:
+    return Collector(run_id="r1", started_at=STARTED, seed=7)
+
+
+@pytest.fixture
+def add(collector: Collector) -> Add:
+    """Report one test that ended."""
+
+    def add(nodeid: str, outcome: str = "passed", longrepr: Any = "why", **netra: Any) -> None:
+        report = pytest.TestReport(
+            nodeid, (nodeid, 1, nodeid), {}, outcome, longrepr, "call", duration=0.25,  # type: ignore[arg-type]
+            netra={"integration": True, "worker": "gw0", **netra},
+        )  # fmt: skip
+        collector.add(report)
+
+    return add
+
+
+@pytest.fixture
+def finish(collector: Collector) -> Callable[[], RunReport]:
+    def finish() -> RunReport:
+        return collector.finish(ended_at=STARTED + timedelta(seconds=14.2), exit_status=0, workers=2)
+
+    return finish
+
+
+@pytest.fixture
+def full(collector: Collector, add: Add, finish: Callable[[], RunReport]) -> RunReport:
+    """A run with something in every part of the report."""
+    samples = Samples()
+    for ms in (1, 2, 2, 3, 8):
+        samples.record(ms)
+    slow = Samples()
+    slow.record(700)
+    value = {"tier": "free", "goals": ["user retention"], "impact": "nobody is signed out"}
+    evidence = {"postgres": {"transactions": 1, "rows_written": 4}, "redis": {"commands": 2}}
+    add(
+        "packages/auth/tests/test_a.py::test_reuse", doc="A token works once.", promise="Theft shows.",
+        value=value, evidence=evidence, outcomes=[{"name": "savings", "amount": "1234.5", "unit": "USD"}],
+        budgets={"database operation": slow.to_json(), "redis operation": samples.to_json()},
+    )  # fmt: skip
+    add(
+        "packages/auth/tests/test_a.py::test_lost", "failed", "E  AssertionError: no row", doc="No row is lost.",
+        snapshot={"rows": {"auth.users": 3}, "open": "psql netra_gw0"},
+    )  # fmt: skip
+    add("packages/tools/tests/test_b.py::test_data", "skipped", ("b.py", 3, "Skipped: no data"))
+    collector.add_worker(
+        {
+            "worker": "gw0",
+            "services": [
+                {"name": name, "server": server, "version": "9.1", "backend": "embedded", "start_s": 0.2,
+                 "reason": "no engine"} for name, server in [("postgres", "PostgreSQL"), ("redis", "Valkey")]
+            ],
+            "data": [{"file": "focus/bill.csv", "sha256": "ab" * 32, "cases": 12}],
+            "counters": [
+                {"link": "postgres", "counted": {"transactions": 9}, "server": {"transactions": 9}},
+                {"link": "redis", "counted": {"commands": 5}, "server": {"commands": 4}, "note": "killed once"},
+            ],
+        }
+    )  # fmt: skip
+    return finish()
+
+
+@pytest.fixture
+def nasty(collector: Collector, add: Add, finish: Callable[[], RunReport]) -> RunReport:
+    """A run whose every text tries to be markup."""
+    value = {"tier": "mid", "goals": ["revenue generation"], "impact": NASTY}
+    delivered = [{"name": NASTY, "amount": 1, "unit": NASTY}]
+    add(f"packages/a/t.py::test_a[{NASTY}]", doc=NASTY, promise=NASTY, value=value, outcomes=delivered)
+    add(
+        f"packages/a/t.py::test_b[{NASTY}]",
+        "failed",
+        NASTY,
+        domain=NASTY,
+        snapshot={NASTY: NASTY, "b": [NASTY]},
+    )
+    add(f"{NASTY}::test_c", "skipped", ("a", 1, NASTY))
+    service = {
+        "name": NASTY,
+        "server": NASTY,
+        "version": NASTY,
+        "backend": NASTY,
+        "start_s": 1,
+        "reason": NASTY,
+    }
+    counter = {"link": NASTY, "counted": {NASTY: 2}, "server": {NASTY: 1}, "note": NASTY}
+    data = {"file": NASTY, "sha256": NASTY, "cases": 1}
+    collector.add_worker({"worker": NASTY, "services": [service], "counters": [counter], "data": [data]})
+    return finish()
+
+
+def test_what_tests_say_is_shown_as_text(nasty: RunReport) -> None:
+    """A docstring, a parameter or an error message never becomes a part of the page."""
+    seen = Seen(page(nasty))
+
+    assert not {"script", "img"} & {tag for tag, _ in seen.elements}
+    assert seen.text.count(NASTY) > 10
+    assert not [name for _, attributes in seen.elements for name in attributes if name.startswith("on")]
+
+
+def test_the_page_needs_no_network(full: RunReport) -> None:
+    """It opens from a mail or an archive years later, and nobody learns that it was opened."""
+    source = page(full)
+    seen = Seen(source)
+
+    assert [a["href"] for a in seen.all("a") if not str(a["href"]).startswith("#")] == [
+        "report.json",
+        "report.md",
+    ]
+    assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in seen.elements}
+    assert not re.search(r"url\(|@import|https?://", source)
+    assert "default-src 'none'" in source
+
+
+def test_the_page_shows_every_part_of_the_run(full: RunReport) -> None:
+    """Whoever opens it finds the verdict, what proves it, for whom it matters and what failed."""
+    text = " ".join(Seen(page(full)).text.split())
+
+    for shown in [
+        "It does not hold", "1 failed, 1 passed, 1 skipped", "14.2 s on 2 workers", "seed 7",
+        "Slower than budgeted: database operation.", "The wire and the server's own counters differ: redis.",
+        "PostgreSQL 9.1", "Valkey 9.1", "no engine", "9 transactions the server counted the same",
+        "differs from the server's own count by 1 command", "killed once",
+        "Theft shows.", "A token works once.", "For every tier: nobody is signed out",
+        "1 transaction, 4 rows written, 2 commands", "1,234.5 USD", "no data",
+        "AssertionError: no row", "psql netra_gw0", "auth.users", "focus/bill.csv", "ab" * 32,
+    ]:  # fmt: skip
+        assert shown in text, shown
+
+
+def test_the_page_can_be_used_without_a_mouse_or_without_sight(full: RunReport) -> None:
+    """Landmarks, captions, headers of rows and columns, words for every drawing, links that lead somewhere."""
+    seen = Seen(page(full))
+
+    ids = [attributes["id"] for _, attributes in seen.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {str(a["href"])[1:] for a in seen.all("a") if str(a["href"]).startswith("#")}
+    assert targets <= set(ids)
+    assert {a["aria-labelledby"] for a in seen.all("section")} <= set(ids)
+    assert len(seen.all("caption")) == len(seen.all("table")) > 0
+    assert {a.get("scope") for a in seen.all("th")} == {"row", "col"}
+    assert all("aria-label" in a or a.get("aria-hidden") == "true" for a in seen.all("svg"))
+    assert all(len(seen.all(landmark)) == 1 for landmark in ("header", "nav", "main", "footer", "h1"))
+    assert all(a["tabindex"] == "0" for a in seen.all("pre"))
+    levels = [int(tag[1]) for tag, _ in seen.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert all(below - above <= 1 for above, below in pairwise(levels))
+
+
+def test_a_run_of_nothing_is_shown_as_that(finish: Callable[[], RunReport]) -> None:
+    """An empty run has a page too, and it does not say that all is well."""
+    report = finish()
+
+    assert "Nothing was proved" in Seen(page(report)).text
+    assert "Nothing was proved" in markdown(report)
+    assert summary(report)[0].startswith("Nothing was proved: no tests ran")
+
+
+def test_a_single_slow_operation_is_visible_in_its_drawing(full: RunReport) -> None:
+    """Bars stay inside the drawing, and even one of many samples is at least two pixels high."""
+    bars = [a for a in Seen(page(full)).all("rect") if a.get("class") == "bar"]
+
+    assert bars
+    assert all(float(bar["height"] or 0) >= 2 for bar in bars)
+    assert all(0 <= float(bar["x"] or 0) < 360 for bar in bars)
+
+
+def test_markdown_keeps_its_tables_whatever_the_texts_hold(nasty: RunReport) -> None:
+    """A bar in a reason adds no column, and nothing becomes a heading, a link or an element."""
+    tables = re.findall(r"(?m)(?:^\|.*\n)+", markdown(nasty))
+
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table.splitlines()}) == 1
+    assert len(tables) > 5
+    outside_fences = re.sub(r"(?ms)^(`{3,})text$.*?^\1$", "", markdown(nasty))
+    assert not re.search(r"(?<!\\)<", outside_fences)
+
+
+def test_markdown_fences_hold_messages_that_hold_fences(add: Add, finish: Callable[[], RunReport]) -> None:
+    """A message that ends a code block early would format the rest of the report."""
+    add("a.py::test_a", "failed", "```` # not a heading")
+
+    assert "\n`````text\n```` # not a heading\n`````\n" in markdown(finish())
+
+
+def test_the_terminal_says_what_ran_and_what_proves_it(full: RunReport) -> None:
+    """A glance tells verdict, servers, evidence and speed."""
+    assert summary(full, Path("reports/latest")) == [
+        "It does not hold: 1 failed, 1 passed, 1 skipped in 14.2 s, 2 workers (3 integration, 0 unit); seed 7",
+        "postgres  PostgreSQL 9.1, embedded, up in 0.2 s (no engine)",
+        "redis     Valkey 9.1, embedded, up in 0.2 s (no engine)",
+        "postgres  9 transactions: the server counted the same",
+        "redis     5 commands: differs from the server's own count by 1 command",
+        "database operation  p95 700 ms of 100 ms missed (1 measured, p50 700 ms, max 700 ms)",
+        "redis operation     p95 8 ms of 10 ms held (5 measured, p50 2.04 ms, max 8 ms)",
+        "report: reports/latest/index.html",
+    ]
+
+
+def test_the_terminal_never_takes_more_than_twelve_lines(
+    collector: Collector, add: Add, finish: Callable[[], RunReport]
+) -> None:
+    """What held makes room for what did not."""
+    fast, slow = Samples(), Samples()
+    fast.record(0.1)
+    slow.record(400_000)
+    budgets = {name: fast.to_json() for name in BUDGETS} | {"workflow": slow.to_json()}
+    add("a.py::test_a", budgets=budgets)
+    for number in range(4):
+        service = {"name": f"s{number}", "server": "S", "version": "1", "backend": "b", "start_s": 0.1}
+        counter = {"link": f"s{number}", "counted": {"commands": 1}, "server": {"commands": 1}}
+        collector.add_worker({"worker": "main", "services": [service], "counters": [counter]})
+
+    lines = summary(finish(), Path("reports/latest"))
+
+    assert len(lines) == 12
+    assert lines[9].startswith("workflow ")
+    assert "missed" in lines[9]
+    assert lines[10] == "… and 5 budgets more in the report"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [(0, "0 ms"), (0.00012, "<0.001 ms"), (0.0421, "0.042 ms"), (1.749, "1.75 ms"), (12.34, "12.3 ms"),
+     (120.4, "120 ms"), (999.96, "1000 ms"), (5000, "5 s"), (300_000, "5 min 0 s"), (None, "none")],
+)  # fmt: skip
+def test_durations_are_as_exact_as_they_can_be_read(given: float | None, shown: str) -> None:
+    """Three digits tell fast from slow; more would only look exact."""
+    assert milliseconds(given) == shown

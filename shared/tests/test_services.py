@@ -1,0 +1,245 @@
+"""Real servers are found or started, shared by the run, and gone after it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+import redis
+
+from netra_fixtures.waiting import eventually
+
+from .runs import Run
+
+USE_BOTH = """
+from sqlalchemy import text
+
+async def test_both(engine, redis_client, namespace):
+    async with engine.begin() as connection:
+        await connection.execute(text("insert into shop.orders (what) values ('a')"))
+    assert await redis_client.incr(f"{namespace}:visits") == 1
+"""
+
+
+def services(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command that holds servers for a person's own session."""
+    return subprocess.run(
+        [sys.executable, "-m", "netra_fixtures.services", *arguments],
+        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def by_hand(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Servers that somebody started by hand, as the variables that name them."""
+    said = services("up", cache=tmp_path)
+    assert said.returncode == 0, said.stderr
+    yield dict(line.removeprefix("export ").split("=", 1) for line in said.stdout.splitlines())
+    services("down", cache=tmp_path)
+
+
+def test_the_servers_that_ran_are_named(run: Run) -> None:
+    """A reader of the report sees which real servers proved it, and why these."""
+    outcome = run(USE_BOTH, "--services=embedded")
+
+    outcome.result.assert_outcomes(passed=1)
+    by_name = {one["name"]: one for one in outcome.report["run"]["services"]}
+    assert by_name["postgres"]["server"] == "PostgreSQL"
+    assert by_name["postgres"]["version"].startswith("18.")
+    assert by_name["redis"]["server"] in {"Valkey", "Redis"}
+    assert {one["backend"] for one in by_name.values()} == {"embedded"}
+    assert {one["reason"] for one in by_name.values()} == {"asked for by name"}
+
+
+@pytest.mark.parametrize(("engine", "server"), [("valkey", "Valkey"), ("redis", "Redis")])
+def test_both_engines_of_redis_run(run: Run, engine: str, server: str) -> None:
+    """What holds on one holds on the other, and the report says which it was."""
+    outcome = run(USE_BOTH, f"--redis={engine}")
+
+    outcome.result.assert_outcomes(passed=1)
+    assert [one["server"] for one in outcome.report["run"]["services"] if one["name"] == "redis"] == [server]
+
+
+def test_servers_started_by_hand_are_used_and_left_as_they_were(
+    run: Run, by_hand: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A team with servers of its own points at them, and finds no database or key of ours on them after."""
+    for variable, url in by_hand.items():
+        monkeypatch.setenv(variable, url)
+
+    outcome = run(USE_BOTH, "--services=external", "-n", "2")
+
+    outcome.result.assert_outcomes(passed=1)
+    assert {one["backend"] for one in outcome.report["run"]["services"]} == {"external"}
+    assert left_behind(by_hand) == ([], [])
+
+
+def left_behind(urls: dict[str, str]) -> tuple[list[str], list[bytes]]:
+    """List the databases and keys of ours that stand on the servers."""
+
+    async def databases() -> list[str]:
+        connection = await asyncpg.connect(urls["NETRA_POSTGRES_URL"])
+        rows = await connection.fetch("select datname from pg_database where datname like 'netra%'")
+        await connection.close()
+        return [row["datname"] for row in rows]
+
+    with redis.Redis.from_url(urls["NETRA_REDIS_URL"]) as client:
+        return asyncio.run(databases()), list(client.keys("*"))
+
+
+def test_databases_of_a_killed_run_are_dropped_by_the_next(
+    run: Run, by_hand: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGKILL leaves no time to clean up on somebody else's server; the next run does."""
+    for variable, url in by_hand.items():
+        monkeypatch.setenv(variable, url)
+    run("import os, signal\n\ndef test_dies(postgres_endpoint):\n    os.kill(os.getpid(), signal.SIGKILL)\n")
+    assert left_behind(by_hand)[0]
+
+    run(USE_BOTH).result.assert_outcomes(passed=1)
+
+    assert left_behind(by_hand)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "said"),
+    [
+        (["--services=cloud"], {}, "'cloud' is not known; use one of auto, external, compose, embedded"),
+        (["--redis=memcached"], {}, "'memcached' is not known; use one of valkey, redis"),
+        (["--services=external"], {}, "NETRA_POSTGRES_URL is not set; set it, or drop --services=external"),
+        (
+            [],
+            {"NETRA_POSTGRES_URL": "mysql://somewhere"},
+            "write postgresql://user:password@host:port/database",
+        ),
+        ([], {"NETRA_TIME_FACTOR": "slow"}, "NETRA_TIME_FACTOR: 'slow' is no number; give one such as 2"),
+        (["--time-factor=0"], {}, "give a number above 0 and below 1000"),
+        (["--services=compose"], {}, "compose is not a backend yet"),
+    ],
+)
+def test_what_cannot_be_read_or_had_is_one_sentence_with_a_remedy(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], variables: dict[str, str], said: str
+) -> None:
+    """Whoever mistypes an option or variable is told what to write, without a traceback of ours."""
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+
+    outcome = run(USE_BOTH, *arguments)
+
+    assert outcome.result.ret != 0
+    assert said in outcome.text
+    assert "Traceback" not in outcome.text
+
+
+def test_where_nothing_can_be_started_integration_tests_skip_and_say_the_remedy(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine that our servers don't run on, unit tests are still worth running."""
+    monkeypatch.setenv("NETRA_REDIS_SERVER", "/nowhere")
+
+    outcome = run(USE_BOTH + "\ndef test_unit():\n    pass\n", "--redis=redis", "-rs")
+
+    outcome.result.assert_outcomes(passed=1, skipped=1)
+    assert outcome.result.ret == 0
+    assert "point it at a redis-server" in outcome.text
+
+
+@pytest.mark.parametrize(("arguments", "variables"), [(["--services=embedded"], {}), ([], {"CI": "1"})])
+def test_where_a_service_must_be_there_its_absence_fails(
+    run: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], variables: dict[str, str]
+) -> None:
+    """CI that skips everything would be green and prove nothing."""
+    for variable, value in {"NETRA_REDIS_SERVER": "/nowhere", **variables}.items():
+        monkeypatch.setenv(variable, value)
+
+    outcome = run(USE_BOTH, "--redis=redis", *arguments)
+
+    assert outcome.result.ret == 1
+    assert "point it at a redis-server" in outcome.text
+
+
+def test_a_server_that_dies_ends_the_run_once_with_its_name(run: Run) -> None:
+    """A hundred tests that each say "connection refused" hide the one thing that happened."""
+    outcome = run(
+        """
+        import os, signal
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("turn", range(20))
+        async def test_work(engine, turn, netra_database):
+            socket = netra_database.database.admin.socket
+            if turn == 3:
+                os.kill(int((socket.parent / "data" / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+            async with engine.begin() as connection:
+                await connection.execute(text("insert into shop.orders (what) values ('a')"))
+        """
+    )
+
+    assert outcome.result.ret != 0
+    assert outcome.text.count("PostgreSQL ended with -9 during the run") == 1
+    assert outcome.result.parseoutcomes().get("passed") == 3
+
+
+def processes_below(folder: str) -> list[str]:
+    """Name the processes that mention *folder* on their command lines."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if entry.name.isdigit() and folder in command:
+            found.append(command.replace("\0", " "))
+    return found
+
+
+def test_nothing_is_left_when_pytest_is_killed(run: Run) -> None:
+    """SIGKILL is how CI ends a job that takes too long; the machine is as before, at the latest 5 s later."""
+    outcome = run(
+        """
+        import json, os, pathlib, signal
+        from sqlalchemy import text
+
+        async def test_dies(engine, redis_client, netra_worker):
+            async with engine.begin() as connection:
+                await connection.execute(text("select 1"))
+            await redis_client.ping()
+            pathlib.Path("directory.json").write_text(json.dumps(str(netra_worker.directory)))
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    directory = json.loads((outcome.folder / "directory.json").read_text())
+
+    assert outcome.result.ret == -signal.SIGKILL
+
+    def gone() -> None:
+        assert not os.path.exists(directory)
+        assert processes_below(directory) == []
+
+    asyncio.run(eventually(gone, seconds=5))
+
+
+def test_a_person_can_hold_servers_for_a_session(tmp_path: Path) -> None:
+    """Somebody who tries things by hand needs the same servers, for as long as they like."""
+    assert services("status", cache=tmp_path).returncode == 1
+    up = services("up", cache=tmp_path)
+    again = services("up", cache=tmp_path)
+    status = services("status", cache=tmp_path)
+    down = services("down", cache=tmp_path)
+
+    assert up.returncode == 0, up.stderr
+    assert up.stdout == again.stdout
+    assert "PostgreSQL 18." in status.stdout
+    assert down.stdout == "the servers are down\n"
+    assert services("urls", cache=tmp_path).returncode == 1
