@@ -18,6 +18,8 @@ sys.path.append(str(ROOT / ".ci"))
 import pins  # noqa: E402
 import stamp  # noqa: E402
 
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each worker compiles every module anew
+
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"

@@ -1,5 +1,10 @@
 """Every test finds PostgreSQL and Redis as the migrations left them, and what it commits is real."""
 
+import redis
+
+from netra_fixtures import Goal, PrivateRedis, Tier, business_value
+from netra_fixtures.isolation.redis import WorkerRedis
+
 from .runs import Run
 
 
@@ -196,3 +201,18 @@ def test_ten_workers_on_one_server_never_meet(run: Run) -> None:
 
     outcome.result.assert_outcomes(passed=40)
     assert outcome.report["run"]["workers"] == 10
+
+
+@business_value(
+    tier=Tier.FREE, goals={Goal.STABILITY}, impact="tests on a shared Redis don't break each other"
+)
+def test_on_a_shared_redis_a_worker_empties_its_own_keys_only(private_redis: PrivateRedis) -> None:
+    """gw1 and gw10 run side by side on one server; the name of one begins with that of the other."""
+    with redis.Redis.from_url(private_redis.endpoint.url) as client:
+        client.mset({"run:gw1:a": 1, "run:gw10:a": 1, "other": 1})
+        own = WorkerRedis(private_redis.endpoint, namespace="run:gw1", alone=False)
+
+        own.empty()
+
+        assert sorted(client.keys("*")) == [b"other", b"run:gw10:a"]
+        own.close()

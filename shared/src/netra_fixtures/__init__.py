@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from netra_fixtures.context import TenantFactory as TenantFactory
     from netra_fixtures.context import UserContext as UserContext
     from netra_fixtures.context import UserFactory as UserFactory
+    from netra_fixtures.data import ThirdPartyData as ThirdPartyData
     from netra_fixtures.environment import IsolatedEnvironment as IsolatedEnvironment
     from netra_fixtures.errors import NetraFixturesError as NetraFixturesError
     from netra_fixtures.faults import Cut as Cut
@@ -52,6 +53,7 @@ _HOMES = {
     "Tenant": "context",
     "TenantFactory": "context",
     "Tier": "value",
+    "ThirdPartyData": "data",
     "UserContext": "context",
     "UserFactory": "context",
     "business_value": "value",

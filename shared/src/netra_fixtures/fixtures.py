@@ -9,6 +9,7 @@ import hashlib
 import os
 import random
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from netra_fixtures.clock import ManualClock
     from netra_fixtures.context import TenantFactory, UserFactory
+    from netra_fixtures.data import ThirdPartyData
     from netra_fixtures.environment import IsolatedEnvironment
     from netra_fixtures.evidence import Tap
     from netra_fixtures.isolation.postgres import WorkerDatabase
@@ -70,7 +72,7 @@ async def redis_client(netra_worker: Worker, redis_endpoint: RedisEndpoint) -> A
 
 @pytest.fixture
 def namespace(netra_worker: Worker) -> str:
-    """What the names of this worker's keys, channels and streams start with."""
+    """What the names of this worker's keys, channels and streams start with; a colon follows it."""
     return netra_worker.namespace
 
 
@@ -151,6 +153,17 @@ def environment() -> Iterator[IsolatedEnvironment]:
 
     with IsolatedEnvironment(os.environ) as private:
         yield private
+
+
+@pytest.fixture
+def third_party_data(environment: IsolatedEnvironment, netra_worker: Worker) -> ThirdPartyData:
+    """The folder that NETRA_TEST_DATA names; without it the test is skipped."""
+    from netra_fixtures.data import VARIABLE, ThirdPartyData
+
+    folder = environment.get(VARIABLE)
+    if not folder:
+        pytest.skip(f"{VARIABLE} is not set; point it at a folder of third-party data to run this test")
+    return ThirdPartyData(Path(folder), netra_worker.data.append)
 
 
 def _scope(request: pytest.FixtureRequest) -> str:

@@ -63,8 +63,8 @@ class Worker:
 
     @property
     def namespace(self) -> str:
-        """What the names of this worker's keys, channels and streams start with."""
-        return f"{self.prefix}:{self.name}".replace("_", ":")
+        """What the names of this worker's keys, channels and streams start with; a colon follows it."""
+        return f"{self.directory.name}:{self.name}"
 
     @functools.cached_property
     def recorder(self) -> Recorder:
@@ -158,6 +158,7 @@ class Worker:
             dead = died(self.directory)
             if dead:
                 item.session.shouldstop = str(dead)
+        return None
 
     @contextlib.contextmanager
     def _guarded(self, item: pytest.Item, phase: Literal["setup", "call", "teardown"]) -> Iterator[None]:

@@ -46,7 +46,8 @@ class WorkerRedis:
             self._client.execute_command("FLUSHALL", "ASYNC")
             self.own_commands += 1
         else:
-            for key in self._client.scan_iter(match=f"{self.namespace}*", count=self.SCAN_BATCH):
+            # with the colon: gw1 must not empty gw10
+            for key in self._client.scan_iter(match=f"{self.namespace}:*", count=self.SCAN_BATCH):
                 self._client.unlink(key)
 
     def server_commands(self) -> int | None:
