@@ -47,6 +47,14 @@ class Wire:
         self.collector.add(report)
 
 
+class EarlyWire(Wire):
+    """Hands a report over before pytest itself has judged it."""
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        super().pytest_runtest_logreport(report)
+
+
 @dataclass
 class Ran:
     """One real run of pytest, and the report of it."""
@@ -71,10 +79,10 @@ def collector() -> Collector:
 def run(pytester: pytest.Pytester, collector: Collector) -> Run:
     """Run the files given by name, with the options given, and report on it."""
 
-    def run(*options: str, **files: str) -> Ran:
+    def run(*options: str, early: bool = False, **files: str) -> Ran:
         pytester.makeconftest(CONFTEST)
         pytester.makepyfile(**files)
-        wire = Wire(collector)
+        wire = (EarlyWire if early else Wire)(collector)
         bare = (
             "-p",
             "no:netra",
@@ -204,9 +212,21 @@ def test_why_a_test_did_not_run_is_kept(run: Run) -> None:
     assert reasons["test_gap"] == "known"
 
 
+DYING = """
+    import os, pytest
+
+    @pytest.fixture
+    def deadly():
+        os._exit(3)
+
+    def test_dies(deadly): ...
+    def test_lives(): ...
+"""
+
+
 def test_a_worker_that_crashes_fails_the_test_it_ran(run: Run) -> None:
-    """A crash leaves no teardown report, and must not pass for a test that was never there."""
-    ran = run("-n1", test_crash="import os\ndef test_dies(): os._exit(3)\ndef test_lives(): ...")
+    """A crash may leave no report of any phase, and must not pass for a test that was never there."""
+    ran = run("-n1", test_crash=DYING)
 
     assert ran.outcomes() == {"test_dies": "failed", "test_lives": "passed"}
     died = next(test for test in ran.report.tests if test.outcome == "failed")
@@ -235,15 +255,17 @@ def test_a_test_that_was_run_again_says_so(collector: Collector, finish: Callabl
     assert (test.outcome, test.reruns) == ("passed", 1)
 
 
-def test_a_failed_subtest_fails_its_test_once_and_is_named(run: Run) -> None:
+@pytest.mark.parametrize("early", [False, True])
+def test_a_failed_subtest_fails_its_test_once_and_is_named(run: Run, early: bool) -> None:
     """One test is one failure, however many of its cases failed, and each case is named."""
     ran = run(
+        early=early,
         test_cases="""
         def test_cases(subtests):
             for role in ("user", "admin", "root"):
                 with subtests.test(role=role):
                     assert role == "user"
-        """
+        """,
     )
 
     (test,) = ran.report.tests
@@ -276,8 +298,9 @@ def test_a_module_that_skips_itself_is_counted_as_pytest_counts_it(run: Run) -> 
     assert ran.report.uncollected[0].message == "no data"
 
 
-def test_a_run_that_stops_at_the_first_failure_says_what_it_left_out(
-    collector: Collector, finish: Callable[..., RunReport]
+@pytest.mark.parametrize("exit_status", [0, 2])
+def test_a_run_that_stops_early_says_what_it_left_out(
+    collector: Collector, finish: Callable[..., RunReport], exit_status: int
 ) -> None:
     """What never ran proves nothing."""
     collector.collected(3)
@@ -285,7 +308,7 @@ def test_a_run_that_stops_at_the_first_failure_says_what_it_left_out(
     collector.add(phase("a.py::test_a"))
     collector.add(phase("a.py::test_b", "setup"))
 
-    report = finish(exit_status=2)
+    report = finish(exit_status=exit_status)
     assert [test.nodeid for test in report.tests] == ["a.py::test_a"]
     assert report.totals.not_run == 2
     assert report.run.verdict == "incomplete"

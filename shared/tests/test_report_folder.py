@@ -82,7 +82,9 @@ def test_a_report_that_cannot_be_finished_leaves_the_old_one(
     assert beside() == set()
 
 
-def test_a_link_to_another_folder_is_replaced_and_its_target_left_alone(latest: Path, tmp_path: Path) -> None:
+def test_a_link_to_another_folder_is_replaced_and_its_target_left_alone(
+    latest: Path, tmp_path: Path, beside: Callable[[], set[str]]
+) -> None:
     """Someone's archive does not vanish because `latest` pointed at it."""
     write(named("r1"), tmp_path / "archive")
     latest.parent.mkdir()
@@ -91,6 +93,7 @@ def test_a_link_to_another_folder_is_replaced_and_its_target_left_alone(latest: 
     write(named("r2"), latest)
 
     assert not latest.is_symlink()
+    assert beside() == set()
     assert read(tmp_path / "archive") == named("r1")
 
 

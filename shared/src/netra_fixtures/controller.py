@@ -98,12 +98,14 @@ class Controller:
         integration = any(getattr(report, "netra", {}).get("integration") for report in self._reports)
         if not integration and not self.config.getoption("report_dir"):
             return
-        self._report = self._write(int(exitstatus))
+        self._report = self._summed(int(exitstatus))
         missed = not all(budget.held for budget in self._report.budgets)
         if missed and self.config.getoption("enforce_budgets") and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            self._report = self._summed(pytest.ExitCode.TESTS_FAILED)
+        self._write(self._report)
 
-    def _write(self, exit_status: int) -> RunReport:
+    def _summed(self, exit_status: int) -> RunReport:
         from netra_fixtures import report
 
         collector = report.Collector(
@@ -117,18 +119,21 @@ class Controller:
         for account in self._accounts:
             collector.add_worker(account)
         collector.collected(max((account["collected"] for account in self._accounts), default=0))
-        summed = collector.finish(
+        return collector.finish(
             ended_at=datetime.now(UTC),
             exit_status=exit_status,
             workers=len(self._accounts) or 1,
             previous=report.read(self.directory),
         )
+
+    def _write(self, summed: RunReport) -> None:
+        from netra_fixtures import report
+
         report.write(
             summed, self.directory, attachments={"junit.xml": self._junit} if self._own_junit else None
         )
         if self._own_junit:
             self.config.stash[xml_key].logfile = str(self.directory / "junit.xml")  # the terminal names it
-        return summed
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say in the terminal what was proved, and where the report is."""

@@ -35,10 +35,19 @@ class Tap:
             cwd="/",
         )
         self._protocols: dict[str, str] = {}
+        self._kits: set[str] = set()
         self._dropped: Counts = {protocol: {} for protocol in SHOWN}
 
-    def link(self, name: str, protocol: str, target: Path | str | tuple[str, int]) -> Path:
-        """Open a socket that leads to *target*; return its path."""
+    def link(
+        self, name: str, protocol: str, target: Path | str | tuple[str, int], *, of_tests: bool = True
+    ) -> Path:
+        """Open a socket that leads to *target*; return its path.
+
+        Args:
+            of_tests: what passes is a test's; else the kit's own, in no test's count.
+        """
+        if not of_tests:
+            self._kits.add(name)
         leads_to = str(target) if isinstance(target, Path) else target
         self._protocols[name] = protocol
         path = self.path(name)
@@ -57,10 +66,11 @@ class Tap:
         _add(self._dropped[self._protocols.pop(name)], self._ask(op="drop", name=name)["counts"])
 
     def counts(self) -> Counts:
-        """Give the totals since the start, by protocol."""
+        """Give the totals of the tests since the start, by protocol."""
         totals: Counts = {protocol: dict(counts) for protocol, counts in self._dropped.items()}
         for name, counts in self._ask(op="counts")["counts"].items():
-            _add(totals[self._protocols[name]], counts)
+            if name not in self._kits:
+                _add(totals[self._protocols[name]], counts)
         return totals
 
     def link_counts(self, name: str) -> dict[str, int]:
@@ -97,16 +107,28 @@ class Ledger:
     """Tells tests apart: what passed since the last look belongs to the test that just ran."""
 
     def __init__(self) -> None:
-        self.tap: Tap | None = None
+        self._tap: Tap | None = None
+        self._last: Counts = {}
         self._before: Counts = {}
+
+    def open(self, tap: Tap) -> None:
+        """Count by *tap* from now on."""
+        self._tap = tap
+
+    def close(self) -> None:
+        """Keep the tap's last counts: it ends before the report of the last test is drawn up."""
+        self._last, self._tap = self._now(), None
+
+    def _now(self) -> Counts:
+        return self._tap.counts() if self._tap else self._last
 
     def passed(self) -> Counts:
         """Give what passed in this test so far; zeros where no tap runs."""
-        return self._since(self.tap.counts() if self.tap else {})
+        return self._since(self._now())
 
     def take(self) -> Counts:
         """Give what passed in this test, and begin the next."""
-        now = self.tap.counts() if self.tap else {}
+        now = self._now()
         passed, self._before = self._since(now), now
         return passed
 

@@ -99,20 +99,20 @@ async def redis_link(
 
 
 @pytest.fixture
-def private_postgres(netra_lease: Lease, netra_tap: Tap) -> Iterator[PrivatePostgres]:
+def private_postgres(netra_worker: Worker, netra_lease: Lease, netra_tap: Tap) -> Iterator[PrivatePostgres]:
     """A cluster of the test's own, with one migrated database, to restart and kill."""
     from netra_fixtures import private
 
-    with private.private_postgres(netra_lease, netra_tap) as server:
+    with private.private_postgres(netra_worker, netra_lease, netra_tap) as server:
         yield server
 
 
 @pytest.fixture
-def private_redis(netra_lease: Lease, netra_tap: Tap) -> Iterator[PrivateRedis]:
+def private_redis(netra_worker: Worker, netra_lease: Lease, netra_tap: Tap) -> Iterator[PrivateRedis]:
     """A Redis of the test's own, to restart, kill and flush."""
     from netra_fixtures import private
 
-    with private.private_redis(netra_lease, netra_tap) as server:
+    with private.private_redis(netra_worker, netra_lease, netra_tap) as server:
         yield server
 
 
@@ -202,9 +202,10 @@ def netra_tap(netra_worker: Worker, netra_lease: Lease) -> Iterator[Tap]:
     """The process that counts what this worker's tests say to servers."""
     from netra_fixtures.evidence import Tap
 
-    tap = netra_worker.ledger.tap = Tap(netra_lease.directory / f"{netra_worker.name}-tap")
+    tap = Tap(netra_lease.directory / f"{netra_worker.name}-tap")
+    netra_worker.ledger.open(tap)
     yield tap
-    netra_worker.ledger.tap = None
+    netra_worker.ledger.close()
     tap.close()
 
 

@@ -14,6 +14,7 @@ from netra_fixtures.isolation.template import TEMPLATE, build_template
 from netra_fixtures.lease import Lease
 from netra_fixtures.services.endpoint import PostgresEndpoint, RedisEndpoint
 from netra_fixtures.services.redis import ask
+from netra_fixtures.worker import Worker
 
 
 class PrivateServer:
@@ -67,7 +68,7 @@ class PrivateRedis(PrivateServer):
 
 
 @contextlib.contextmanager
-def private_postgres(lease: Lease, tap: Tap) -> Iterator[PrivatePostgres]:
+def private_postgres(worker: Worker, lease: Lease, tap: Tap) -> Iterator[PrivatePostgres]:
     """Start a cluster that holds one migrated database, counted by the tap; end it after."""
     migrations = Migrations(lease.settings.migrations)
     answer = lease.ask("private", kind="postgres", key=migrations.key())
@@ -76,20 +77,21 @@ def private_postgres(lease: Lease, tap: Tap) -> Iterator[PrivatePostgres]:
         build_template(database, TEMPLATE, migrations)
     own = database.clone(TEMPLATE, "netra")
     database.close()
-    with _counted(lease, tap, answer, "postgres") as path:
+    with _counted(worker, lease, tap, answer, "postgres") as path:
         yield PrivatePostgres(lease, answer["name"], own.over(path))
 
 
 @contextlib.contextmanager
-def private_redis(lease: Lease, tap: Tap) -> Iterator[PrivateRedis]:
+def private_redis(worker: Worker, lease: Lease, tap: Tap) -> Iterator[PrivateRedis]:
     """Start an empty Redis, counted by the tap; end it after."""
     answer = lease.ask("private", kind="redis")
-    with _counted(lease, tap, answer, "redis") as path:
+    with _counted(worker, lease, tap, answer, "redis") as path:
         yield PrivateRedis(lease, answer["name"], RedisEndpoint(socket=path), Path(answer["socket"]))
 
 
 @contextlib.contextmanager
-def _counted(lease: Lease, tap: Tap, answer: dict[str, Any], protocol: str) -> Iterator[Path]:
+def _counted(worker: Worker, lease: Lease, tap: Tap, answer: dict[str, Any], protocol: str) -> Iterator[Path]:
+    worker.serves(f"private {protocol}", answer, "embedded", "tests may kill it")
     yield tap.link(answer["name"], protocol, answer["socket"])
     tap.drop(answer["name"])
     lease.ask("discard", name=answer["name"])

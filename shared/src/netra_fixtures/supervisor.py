@@ -34,10 +34,8 @@ class Supervisor:
     def __init__(self, directory: Path, *, cache: Path, redis: str) -> None:
         self.directory = directory
         self.backend = embedded.Embedded(directory, cache=cache, redis=redis)
-        self._postgres: PostgresServer | None = None
         self._servers: dict[str, Server] = {}
-        self._start_s: dict[str, float] = {}
-        self._lock = threading.Lock()
+        self._cluster: Answer = {}
         self._ending = False
         self._numbers = iter(range(1_000_000))
         self._main: list[tuple[Callable[[], Answer], list[Answer], threading.Event]] = []
@@ -47,60 +45,51 @@ class Supervisor:
 
     def op_postgres(self, owned: set[str], key: str) -> Answer:
         """Start the run's cluster, from the cached one of this key where there is one."""
-        with self._lock:
-            if self._postgres is None:
-                began = time.monotonic()
-                server = self.backend.postgres("pg", key)
-                server.create()
-                server.start()
-                self._start_s["postgres"] = time.monotonic() - began
-                self._postgres = server
-                self._watch("pg", server)
-        return {
-            "socket": str(self._postgres.socket_path),
-            "sealed": self._postgres.pristine is not None,
-            "start_s": self._start_s["postgres"],
-        }
+        if not self._cluster:
+            self._cluster = self._start("pg", self.backend.postgres("pg", key), set())
+            self._watch(self._servers["pg"])
+        return self._cluster
 
     def op_seal(self, owned: set[str], key: str) -> Answer:
         """Keep the cluster as it is, template migrated, for private servers and for later runs."""
-        with self._lock:
-            assert self._postgres is not None
-            self._postgres.stop()
-            self._postgres.pristine = self.backend.keep(self._postgres.data, key)
-            self._postgres.start()
-            self._watch("pg", self._postgres)
+        server = self._servers["pg"]
+        assert isinstance(server, PostgresServer)
+        server.stop()
+        server.pristine = self.backend.keep(server.data, key)
+        server.start()
+        self._watch(server)
+        self._cluster["sealed"] = True
         return {}
 
     def op_redis(self, owned: set[str], worker: str) -> Answer:
         """Start the worker's own server."""
-        began = time.monotonic()
-        server = self.backend.redis(f"{worker}-redis")
-        server.start()
         name = f"{worker}-redis"
-        owned.add(name)
-        self._watch(name, server)
-        return {
-            "socket": str(server.socket_path),
-            "server": self.backend.redis_name,
-            "version": self.backend.redis_version,
-            "start_s": time.monotonic() - began,
-        }
+        answer = self._start(name, self.backend.redis(name), owned)
+        self._watch(self._servers[name])
+        return answer
 
     def op_private(self, owned: set[str], kind: str, key: str = "") -> Answer:
         """Start a server that one test may restart and kill."""
         name = f"private{next(self._numbers)}"
-        server: Server
-        if kind == "postgres":
-            server = self.backend.postgres(name, key)
-            server.create()
-        else:
-            server = self.backend.redis(name)
-        server.start()
-        self._servers[name] = server
+        server = self.backend.postgres(name, key) if kind == "postgres" else self.backend.redis(name)
+        return self._start(name, server, owned)
+
+    def _start(self, name: str, server: Server, owned: set[str]) -> Answer:
+        began = time.monotonic()
         owned.add(name)
-        sealed = isinstance(server, PostgresServer) and server.pristine is not None
-        return {"name": name, "socket": str(server.socket_path), "sealed": sealed}
+        self._servers[name] = server
+        sealed = False
+        if isinstance(server, PostgresServer):
+            server.create()
+            sealed = server.pristine is not None
+        server.start()
+        return {
+            "name": name,
+            "socket": str(server.socket_path),
+            "sealed": sealed,
+            "start_s": time.monotonic() - began,
+            **self.backend.about(server),
+        }
 
     def op_act(self, owned: set[str], name: str, act: str, keep: bool = False) -> Answer:
         """Stop, kill or start a private server."""
@@ -123,9 +112,8 @@ class Supervisor:
 
     # life
 
-    def _watch(self, name: str, server: Server) -> None:
-        """Keep *server* and record its end, if it wasn't asked to end, for whoever uses it."""
-        self._servers[name] = server
+    def _watch(self, server: Server) -> None:
+        """Record the server's end, if it wasn't asked to end, for whoever uses it."""
         process = server.process
         assert process is not None
 

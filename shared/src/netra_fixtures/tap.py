@@ -58,7 +58,6 @@ class PostgresConversation:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        counts["connections"] += 1
         self._out, self._in = bytearray(), bytearray()
         self._skip_out = self._skip_in = 0  # bytes still to come of a message whose body doesn't matter
         self._started = False
@@ -67,13 +66,13 @@ class PostgresConversation:
         self._busy = False
         self._copying_in = False
         self._awaited: deque[bool] = deque()
-        self._status = b"I"
+        self._status = b""  # until the server is ready for the first time
 
     def state(self) -> str:
         return {b"T": "in a transaction", b"E": "in a failed transaction"}.get(self._status, "idle")
 
     def ended(self) -> None:
-        if self._status != b"I":
+        if self._status in (b"T", b"E"):
             self._counts["transactions"] += 1  # the server rolls it back
 
     def sent(self, data: bytes) -> None:
@@ -144,6 +143,8 @@ class PostgresConversation:
             if kind == 0x43:  # CommandComplete
                 self._completed(bytes(got[at + 5 : end - 1]))
             elif kind == 0x5A:  # ReadyForQuery
+                if not self._status:
+                    self._counts["connections"] += 1
                 self._status = bytes(got[at + 5 : at + 6])
                 worked = self._awaited.popleft() if self._awaited else True
                 if worked and self._status == b"I":
@@ -170,7 +171,7 @@ class RedisConversation:
         Redis serialization protocol specification: a request is an array of bulk strings, or an inline line.
     """
 
-    counters = ("connections", "commands")
+    counters = ("connections", "commands", "bytes_received")
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
@@ -183,6 +184,7 @@ class RedisConversation:
         return "idle"
 
     def sent(self, data: bytes) -> None:
+        self._counts["bytes_received"] += len(data)
         out = self._out
         out += data
         at, size = 0, len(out)
@@ -227,7 +229,9 @@ class Connection:
         self.link = link
         self.peer = {client: server, server: client}
         self.waiting = {client: bytearray(), server: bytearray()}
-        self.ended: set[socket.socket] = set()
+        self.ended: set[socket.socket] = set()  # have sent their last
+        self.behind: set[socket.socket] = set()  # don't take what waits for them yet
+        self.deaf: set[socket.socket] = set()  # take nothing any more
         self.client = client
         self.counted = True
         self.talk = PROTOCOLS[link.protocol](link.counts)
@@ -342,55 +346,68 @@ class Tap:
     def _move(self, source: socket.socket, connection: Connection, events: int) -> None:
         if source not in connection.peer:
             return  # closed earlier in this round
+        if events & selectors.EVENT_WRITE:
+            self._flush(source, connection)
+        if events & selectors.EVENT_READ and source in connection.peer and source not in connection.ended:
+            self._relay(source, connection)
+
+    def _relay(self, source: socket.socket, connection: Connection) -> None:
         try:
-            if events & selectors.EVENT_WRITE:
-                self._flush(source, connection)
-            if events & selectors.EVENT_READ and source not in connection.ended:
-                self._relay(source, connection)
+            data = source.recv(CHUNK_BYTES)
         except BlockingIOError:
             return
         except OSError:
-            self._close(connection)
-
-    def _relay(self, source: socket.socket, connection: Connection) -> None:
-        data = source.recv(CHUNK_BYTES)
-        sink = connection.peer[source]
+            data = b""
         if not data:
             connection.ended.add(source)
-            if not connection.waiting[sink]:
-                sink.shutdown(socket.SHUT_WR)
-            if len(connection.ended) == 2:
-                self._close(connection)
-            else:
-                self._interest(source, connection)
+            self._finish(connection)
             return
         if connection.counted:
             try:
                 (connection.talk.sent if source is connection.client else connection.talk.received)(data)
             except ValueError:  # not the protocol: relayed all the same, the server answers it
                 connection.counted = False
+        sink = connection.peer[source]
+        if sink in connection.deaf:
+            return
         waiting = connection.waiting[sink]
-        if not waiting:
-            try:
-                done = sink.send(data)
-            except BlockingIOError:
-                done = 0
-            if done == len(data):
-                return
-            data = data[done:]
         waiting += data
-        self._interest(source, connection)
-        self._interest(sink, connection)
+        self._flush(sink, connection)
+        if waiting:
+            self._interest(source, connection)
 
     def _flush(self, sink: socket.socket, connection: Connection) -> None:
+        """Write what waits for *sink*; where it no longer listens, what the other side says is read and dropped."""
         waiting = connection.waiting[sink]
-        del waiting[: sink.send(waiting)]
-        if not waiting:
-            source = connection.peer[sink]
-            if source in connection.ended:
-                sink.shutdown(socket.SHUT_WR)
+        was_behind = sink in connection.behind
+        try:
+            while waiting:
+                del waiting[: sink.send(waiting)]
+        except BlockingIOError:
+            connection.behind.add(sink)
+            if not was_behind:
+                self._interest(sink, connection)
+            return
+        except OSError:
+            waiting.clear()
+            connection.deaf.add(sink)
+        if was_behind:
+            connection.behind.discard(sink)
+            self._interest(sink, connection)
+            self._interest(connection.peer[sink], connection)
+        if connection.ended:
+            self._finish(connection)
+
+    def _finish(self, connection: Connection) -> None:
+        """Pass on the end of either side once all it sent has gone, and close when both have ended."""
+        for source in connection.ended:
             self._interest(source, connection)
-        self._interest(sink, connection)
+            sink = connection.peer[source]
+            if not connection.waiting[sink]:
+                with contextlib.suppress(OSError):
+                    sink.shutdown(socket.SHUT_WR)
+        if len(connection.ended) == 2 and not any(connection.waiting.values()):
+            self._close(connection)
 
     def _interest(self, sock: socket.socket, connection: Connection) -> None:
         """Read from *sock* unless its sink is behind; write to it while something waits."""

@@ -13,7 +13,7 @@ import pytest
 
 from netra_fixtures.collecting import is_integration, services_asked
 from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable, ServiceUntouched
-from netra_fixtures.evidence import Ledger
+from netra_fixtures.evidence import SHOWN, Ledger
 from netra_fixtures.lease import died
 from netra_fixtures.settings import Settings
 from netra_fixtures.waiting import set_time_factor
@@ -89,30 +89,22 @@ class Worker:
 
         return measured_client_class(self.recorder)
 
-    def serves(self, name: str, server: str, version: str, backend: str, start_s: float, reason: str) -> None:
-        """Note which server the tests of this process talked to."""
-        self.services.append(
-            {
-                "name": name,
-                "server": server,
-                "version": version,
-                "backend": backend,
-                "start_s": round(start_s, 4),
-                "reason": reason,
-            }
-        )
+    def serves(self, name: str, server: Mapping[str, Any], backend: str, reason: str) -> None:
+        """Note once which server the tests of this process talked to: its name, version and seconds to start."""
+        if all(known["name"] != name for known in self.services):
+            about = {key: server[key] for key in ("server", "version", "start_s")}
+            self.services.append({"name": name, **about, "backend": backend, "reason": reason})
 
     def compare(self, link: str, counted: Mapping[str, int], server: Mapping[str, int | None]) -> None:
         """Note what the tap counted beside what the server counted itself."""
         known = {name: count for name, count in server.items() if count is not None}
-        self.counters.append(
-            {
-                "link": link,
-                "counted": {name: counted[name] for name in server},
-                "server": known,
-                "note": "" if known else "others use this server too, so its counters say nothing",
-            }
-        )
+        note = "" if known else "others use this server too, so its counters say nothing"
+        if known.get("rows_written", 0) > counted.get("rows_written", 0):
+            note = (
+                "rows that a function, a trigger or a WITH writes pass no wire: only the server counts them"
+            )
+        shown = {name: counted[name] for name in (*SHOWN[link], *server) if name in counted}
+        self.counters.append({"link": link, "counted": shown, "server": known, "note": note})
 
     # a test, phase by phase
 
@@ -174,31 +166,35 @@ class Worker:
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Attach to the last of a test's reports what passed over the wire and what it is worth."""
+        """Attach what the test is worth to its first report, and to its last what passed over the wire."""
         report = yield
-        if report.when == "teardown":
-            report.netra = self._note(item)  # type: ignore[attr-defined]
+        if report.when == "setup":
+            report.netra = self._worth(item)  # type: ignore[attr-defined]
+        elif report.when == "teardown":
+            report.netra = self._proof()  # type: ignore[attr-defined]
         return report
 
-    def _note(self, item: pytest.Item) -> dict[str, Any]:
-        doc = (getattr(getattr(item, "function", None), "__doc__", None) or "").strip().partition("\n\n")[0]
-        promise = (getattr(getattr(item, "module", None), "__doc__", None) or "").strip().partition("\n\n")[0]
-        note: dict[str, Any] = {
-            "worker": self.name,
-            "doc": " ".join(doc.split()) or None,
-            "promise": " ".join(promise.split()) or None,
-            "integration": is_integration(item),
-        }
-        if note["integration"]:
+    def _worth(self, item: pytest.Item) -> dict[str, Any]:
+        integration = is_integration(item)
+        value = None
+        if integration:
             from netra_fixtures.value import value_of
 
             value = value_of(item)
-            note |= {
-                "value": value.model_dump(mode="json") if value else None,
-                "evidence": self.ledger.take(),
-                "budgets": {name: samples.to_json() for name, samples in self.recorder.take().items()},
-            }
-        return note
+        return {
+            "worker": self.name,
+            "doc": _first_paragraph(getattr(item, "function", None)),
+            "promise": _first_paragraph(getattr(item, "module", None)),
+            "integration": integration,
+            "value": value.model_dump(mode="json") if value else None,
+        }
+
+    def _proof(self) -> dict[str, Any]:
+        measured = self.recorder.take() if "recorder" in vars(self) else {}
+        return {
+            "evidence": self.ledger.take(),
+            "budgets": {name: samples.to_json() for name, samples in measured.items()},
+        }
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Order the tests by chance where asked to; by the run's seed, so that all workers agree."""
@@ -218,6 +214,11 @@ class Worker:
                 "collected": session.testscollected,
             }
             getattr(session.config, "workeroutput", {})[ACCOUNT] = self.account
+
+
+def _first_paragraph(documented: object) -> str | None:
+    text = (getattr(documented, "__doc__", None) or "").strip().partition("\n\n")[0]
+    return " ".join(text.split()) or None
 
 
 def _plainly(error: NetraFixturesError) -> BaseException:

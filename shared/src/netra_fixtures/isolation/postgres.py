@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from netra_fixtures.errors import DatabaseDefinitionChanged, ServicesUnavailable
 from netra_fixtures.evidence import Tap
@@ -178,7 +178,7 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerDatabase]
     settings = worker.settings
     migrations = Migrations(settings.migrations)
     backend, reason = choose(settings, "postgres")
-    start_s = 0.0
+    server: dict[str, Any] = {"start_s": 0.0}
     if backend == "external":
         database = Database(external.postgres(settings), time_factor=settings.time_factor)
         shared = SharedTemplate(database, worker.prefix, lease)
@@ -187,7 +187,6 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerDatabase]
         template, key = TEMPLATE, migrations.key()
         with lease.exclusive():
             server = lease.ask("postgres", key=key, meanwhile=_import_drivers)
-            start_s = server["start_s"]
             database = Database(cluster(server["socket"]), time_factor=settings.time_factor)
             if not server["sealed"]:
                 build_template(database, template, migrations)
@@ -195,7 +194,7 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerDatabase]
                 lease.ask("seal", key=key)
     tap.link("postgres", "postgres", database.admin.target)
     own = WorkerDatabase(database, template, f"{worker.prefix}_{worker.name}", tap)
-    worker.serves("postgres", "PostgreSQL", own.version, backend, start_s, reason)
+    worker.serves("postgres", {**server, "server": "PostgreSQL", "version": own.version}, backend, reason)
     yield own
     if lease.died():
         return

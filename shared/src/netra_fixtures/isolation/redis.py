@@ -13,7 +13,7 @@ from netra_fixtures.services.endpoint import RedisEndpoint
 from netra_fixtures.worker import Worker
 
 if TYPE_CHECKING:
-    from redis import Redis
+    pass
 
 DEADLINE_S = 30
 
@@ -24,37 +24,29 @@ class WorkerRedis:
     SCAN_BATCH = 1000
 
     def __init__(self, endpoint: RedisEndpoint, *, namespace: str, alone: bool) -> None:
+        from redis import Redis
+
         self.endpoint = endpoint
         self.namespace = namespace
         self.alone = alone
-        self.own_commands = 0
-        self._client = self._connect()
-        self._baseline = self._processed() if alone else 0
-
-    def _connect(self) -> "Redis":
-        from redis import Redis
-
-        return Redis.from_url(self.endpoint.url, socket_timeout=DEADLINE_S)
-
-    def _processed(self) -> int:
-        stats: Any = self._client.info("stats")
-        return int(stats["total_commands_processed"])
+        self._client = Redis.from_url(endpoint.url, socket_timeout=DEADLINE_S)
 
     def empty(self) -> None:
         """Remove every key that the tests wrote."""
         if self.alone:
             self._client.execute_command("FLUSHALL", "ASYNC")
-            self.own_commands += 1
         else:
             # with the colon: gw1 must not empty gw10
             for key in self._client.scan_iter(match=f"{self.namespace}:*", count=self.SCAN_BATCH):
                 self._client.unlink(key)
 
-    def server_commands(self) -> int | None:
-        """Give how many commands of the tests the server itself counted; None where others use it too."""
-        if not self.alone:
-            return None
-        return self._processed() - self._baseline - self.own_commands - 1
+    def bytes_received(self) -> int:
+        """Read how many bytes the server says that it received, those of this question included.
+
+        Commands would say less: the server also counts those that a script runs.
+        """
+        stats: Any = self._client.info("stats")
+        return int(stats["total_net_input_bytes"])
 
     def close(self) -> None:
         """Remove the keys and close the connection."""
@@ -71,17 +63,24 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerRedis]:
     """
     backend, reason = choose(worker.settings, "redis")
     if backend == "external":
-        endpoint, server, version = external.redis(worker.settings)
-        start_s = 0.0
+        endpoint, about = external.redis(worker.settings)
     else:
-        answer = lease.ask("redis", worker=worker.name)
-        endpoint = RedisEndpoint(socket=Path(answer["socket"]))
-        server, version, start_s = answer["server"], answer["version"], answer["start_s"]
+        about = lease.ask("redis", worker=worker.name)
+        endpoint = RedisEndpoint(socket=Path(about["socket"]))
     tap.link("redis", "redis", endpoint.target)
-    own = WorkerRedis(endpoint, namespace=worker.namespace, alone=backend != "external")
-    worker.serves("redis", server, version, backend, start_s, reason)
+    alone = backend != "external"
+    # the kit's own words pass the tap too, apart from the tests', so that they can be taken off
+    kits = endpoint.over(tap.link("kit-redis", "redis", endpoint.target, of_tests=False))
+    own = WorkerRedis(kits, namespace=worker.namespace, alone=alone)
+    before = own.bytes_received() - _kits_bytes(tap)
+    worker.serves("redis", about, backend, reason)
     yield own
     if lease.died():
         return
-    worker.compare("redis", tap.link_counts("redis"), {"commands": own.server_commands()})
+    of_tests = own.bytes_received() - _kits_bytes(tap) - before
+    worker.compare("redis", tap.link_counts("redis"), {"bytes_received": of_tests if alone else None})
     own.close()
+
+
+def _kits_bytes(tap: Tap) -> int:
+    return tap.link_counts("kit-redis")["bytes_received"]

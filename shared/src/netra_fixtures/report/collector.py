@@ -135,7 +135,7 @@ class Collector:
             tests=tuple(sorted(tests, key=lambda test: (test.domain, test.module))),
             uncollected=tuple(uncollected),
             value=tables.value(tests, [one for history in ended for one in history.delivered()]),
-            budgets=tables.budgets((history.samples() for history in ended), self._time_factor),
+            budgets=tables.budgets((history.samples for history in ended), self._time_factor),
             changes=tables.changes(tests, previous),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -100,22 +101,25 @@ class History:
         """The worst that happened; None for a test that did not get to its end."""
         return next((outcome for outcome in WORST_FIRST if outcome in self.seen), None)
 
+    @cached_property
+    def told(self) -> Note:
+        """What the plugin told of it; to be read once its last report is in."""
+        return Note.model_validate(self.note)
+
+    @cached_property
     def samples(self) -> Mapping[str, Samples]:
         """What its operations took, by budget."""
-        return {
-            name: Samples.from_json(data) for name, data in Note.model_validate(self.note).budgets.items()
-        }
+        return {name: Samples.from_json(data) for name, data in self.told.budgets.items()}
 
     def delivered(self) -> list[DeliveredOutcome]:
         """The outcomes that it established, if it passed."""
         if self.outcome is not Outcome.PASSED:
             return []
-        note = Note.model_validate(self.note)
-        return [DeliveredOutcome(**dict(one), nodeid=self.nodeid) for one in note.outcomes]
+        return [DeliveredOutcome(**dict(one), nodeid=self.nodeid) for one in self.told.outcomes]
 
     def test(self, run_began: float, time_factor: float) -> Test:
         """Sum it up; only for a test that has an outcome."""
-        note, outcome = Note.model_validate(self.note), self.outcome
+        note, outcome = self.told, self.outcome
         assert outcome is not None
         return Test(
             nodeid=self.nodeid,
@@ -133,7 +137,7 @@ class History:
             reason=self.reason,
             value=note.value,
             evidence=note.evidence,
-            budgets=tuple(judge_all(self.samples(), time_factor)),
+            budgets=tuple(judge_all(self.samples, time_factor)),
             failures=tuple(self.failures),
             output=tuple(Section(title=title, text=text) for title, text in self.output.items()),
             snapshot=note.snapshot if outcome in BAD else None,

@@ -21,7 +21,10 @@ OUTCOMES = {
     Outcome.XFAILED: "known gap",
     Outcome.XPASSED: "gap closed",
 }
-UNITS = {"rows_written": "row written"}  # where taking the s off the end does not give the noun for one
+UNITS = {
+    "bytes_received": "byte received",
+    "rows_written": "row written",
+}  # where taking the s off the end does not give the noun for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,10 @@ class Proof:
             return "differs from the server's own count by " + ", ".join(
                 amount(number, name) for name, number in off.items()
             )
-        return "the server counted the same" if self.agrees else "not held against the server"
+        if not self.agrees:
+            return "not held against the server"
+        apart = set(self.counted) - set(self.difference)
+        return "the server counted the same" + (f" {_nouns(self.difference)}" if apart else "")
 
 
 def proofs(report: RunReport) -> list[Proof]:
@@ -71,14 +77,17 @@ def _proof(link: str, counters: Sequence[Counter]) -> Proof:
     for counter in counters:
         counted = added(counted, counter.counted)
         difference = added(difference, {name: abs(n) for name, n in counter.difference.items()})
-    shared = {name: number for name, number in counted.items() if name in difference}
     return Proof(
         link=link,
-        counted=shared or counted,
+        counted=counted,
         difference=difference,
         agrees=all(counter.agrees for counter in counters),
         notes=tuple(dict.fromkeys(counter.note for counter in counters if counter.note)),
     )
+
+
+def _nouns(names: Iterable[str]) -> str:
+    return joined(name.replace("_", " ") for name in names)
 
 
 def added(left: Mapping[str, int], right: Mapping[str, int]) -> dict[str, int]:
@@ -117,7 +126,7 @@ def remarks(report: RunReport) -> list[str]:
     return [
         *([f"Slower than budgeted: {joined(missed)}."] if missed else []),
         *([f"The wire and the server's own counters differ: {joined(differing)}."] if differing else []),
-        *([f"Run again before they passed: {reruns} tests."] if (reruns := _reruns(report)) else []),
+        *([f"Passed only when run again: {amount(reruns, 'tests')}."] if (reruns := _reruns(report)) else []),
     ]
 
 

@@ -8,7 +8,9 @@ import tempfile
 from pathlib import Path
 
 from netra_fixtures.services import postgres, redis
+from netra_fixtures.services.postgres import PostgresServer
 from netra_fixtures.services.process import Owner
+from netra_fixtures.services.redis import RedisServer
 
 KEPT_CLUSTERS = 4
 
@@ -34,7 +36,7 @@ class Embedded:
         self.redis_name = "Redis" if redis == "redis" else "Valkey"
         self.redis_version = ""
 
-    def postgres(self, name: str, key: str, *, port: int | None = None) -> postgres.PostgresServer:
+    def postgres(self, name: str, key: str, *, port: int | None = None) -> PostgresServer:
         """Prepare a cluster, not yet created; a copy of the one kept under *key* where there is one."""
         if self._installation is None:
             tree = postgres.wheel_installation()
@@ -45,7 +47,7 @@ class Embedded:
         if pristine:
             with contextlib.suppress(OSError):
                 os.utime(pristine)
-        return postgres.PostgresServer(
+        return PostgresServer(
             self._owner.directory(self.directory / name),
             installation=self._installation,
             owner=self._owner,
@@ -79,10 +81,16 @@ class Embedded:
             shutil.rmtree(old, ignore_errors=True)
         return kept
 
+    def about(self, server: PostgresServer | RedisServer) -> dict[str, str]:
+        """Name a server of ours and its version, for the report."""
+        if isinstance(server, PostgresServer):
+            return {"server": server.name, "version": self.postgres_version}
+        return {"server": self.redis_name, "version": self.redis_version}
+
     def _kept(self, key: str) -> Path:
         return self.cache / f"pg-{self.postgres_version}-{key}"
 
-    def redis(self, name: str, *, port: int = 0) -> redis.RedisServer:
+    def redis(self, name: str, *, port: int = 0) -> RedisServer:
         """Prepare a server, not yet started."""
         if self._program is None:
             program = redis.redis_program() if self._redis == "redis" else redis.valkey_program()
@@ -93,4 +101,4 @@ class Embedded:
             self._program = program
         directory = self.directory / name
         directory.mkdir(mode=0o700)
-        return redis.RedisServer(directory, program=self._program, port=port)
+        return RedisServer(directory, program=self._program, port=port)

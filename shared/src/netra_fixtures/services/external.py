@@ -1,5 +1,7 @@
 """Servers that somebody else runs, at the addresses in NETRA_POSTGRES_URL and NETRA_REDIS_URL."""
 
+from typing import Any
+
 from netra_fixtures.errors import ServicesUnavailable, SettingInvalid
 from netra_fixtures.services.endpoint import PostgresEndpoint, RedisEndpoint
 from netra_fixtures.settings import Settings
@@ -19,8 +21,8 @@ def postgres(settings: Settings) -> PostgresEndpoint:
         ) from None
 
 
-def redis(settings: Settings) -> tuple[RedisEndpoint, str, str]:
-    """Read the address of Redis and ask who is there; return it with the server's name and version.
+def redis(settings: Settings) -> tuple[RedisEndpoint, dict[str, Any]]:
+    """Read the address of Redis and ask who is there; return it with what the report says of the server.
 
     Raises:
         SettingInvalid: it can't be read.
@@ -45,6 +47,5 @@ def redis(settings: Settings) -> tuple[RedisEndpoint, str, str]:
         ) from error
     finally:
         client.close()
-    if "valkey_version" in about:
-        return endpoint, "Valkey", str(about["valkey_version"])
-    return endpoint, "Redis", str(about["redis_version"])
+    name, version = ("Valkey", "valkey_version") if "valkey_version" in about else ("Redis", "redis_version")
+    return endpoint, {"server": name, "version": str(about[version]), "start_s": 0.0}
