@@ -1,0 +1,140 @@
+"""Whoever holds a connection for a session hears when the session ends."""
+
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import pytest
+from redis.asyncio import Redis
+
+from netra_fixtures import (
+    Cut,
+    Goal,
+    HalfOpen,
+    ManualClock,
+    PrivateRedis,
+    RedisEndpoint,
+    ServiceLink,
+    Tier,
+    business_value,
+    within,
+)
+from netra_sessions import EndReason, SessionPolicy, Sessions, UserId
+
+pytestmark = business_value(
+    tier=Tier.FREE, goals={Goal.SECURITY}, impact="an open screen closes when its session ends"
+)
+
+OpenSessions = Callable[..., Sessions]
+ALICE = UserId("alice")
+SLOW = timedelta(seconds=30)
+
+
+async def test_another_process_hears_of_an_ending(
+    sessions: Sessions, another_process: Callable[..., Awaitable[Process]]
+) -> None:
+    """The server that holds the user's screen is seldom the one where they signed out."""
+    issued = await sessions.create(ALICE)
+    listener = await another_process("listen")
+    assert listener.stdout is not None
+
+    async with within(seconds=30):
+        assert await listener.stdout.readline() == b"listening\n"
+        await sessions.end(issued.token)
+        heard = await listener.stdout.readline()
+
+    assert heard.decode().strip() == str(issued.session.id)
+
+
+async def test_every_way_to_end_is_announced_with_its_reason(
+    open_sessions: OpenSessions, clock: ManualClock
+) -> None:
+    """The screen can say why it closed."""
+    sessions = open_sessions(policy=SessionPolicy(limit_per_user=2, deadline=SLOW))
+    async with sessions.endings() as endings:
+        issued = []
+        for _ in range(4):
+            clock.advance(timedelta(minutes=1))
+            issued.append(await sessions.create(ALICE))
+        await sessions.end_others(issued[3].token)
+        await sessions.end(issued[3].token)
+        forgotten = await sessions.create(ALICE)
+        clock.advance(timedelta(days=365))
+        await sessions.purge_expired()
+
+        async with within(seconds=5):
+            heard = [await endings.next() for _ in range(5)]
+
+    expected = [EndReason.REPLACED] * 2 + [EndReason.REVOKED, EndReason.SIGNED_OUT, EndReason.EXPIRED]
+    assert [one.reason for one in heard] == expected
+    assert [one.session for one in heard] == [*(i.session.id for i in issued), forgotten.session.id]
+
+
+async def test_endings_of_another_installation_are_not_heard(
+    open_sessions: OpenSessions, namespace: str
+) -> None:
+    """A message that comes after theirs is the first one we see."""
+    ours, theirs = open_sessions(), open_sessions(namespace=f"{namespace}:other")
+    first, second = await theirs.create(ALICE), await ours.create(ALICE)
+
+    async with ours.endings() as endings:
+        await theirs.end(first.token)
+        await ours.end(second.token)
+        async with within(seconds=5):
+            heard = await endings.next()
+
+    assert heard.session == second.session.id
+
+
+async def test_endings_during_a_restart_of_redis_are_heard_after(
+    open_sessions: OpenSessions, private_redis: PrivateRedis, own_redis: Redis
+) -> None:
+    """A lost connection delays the news and swallows none, and none comes twice."""
+    sessions = open_sessions(redis=own_redis)
+    before, meanwhile, after = [await sessions.create(ALICE) for _ in range(3)]
+
+    async with sessions.endings() as endings, within(seconds=30):
+        await sessions.end(before.token)
+        heard = [await endings.next()]
+        await private_redis.kill()
+        await sessions.end(meanwhile.token)
+        heard.append(await endings.next())
+        await private_redis.start()
+        await sessions.end(after.token)
+        heard.append(await endings.next())
+
+    assert [one.session for one in heard] == [one.session.id for one in (before, meanwhile, after)]
+
+
+@pytest.mark.parametrize("fault", [Cut(), HalfOpen()], ids=["cut", "half-open"])
+async def test_an_ending_that_could_not_be_announced_is_heard_too(
+    open_sessions: OpenSessions,
+    linked_redis: Redis,
+    redis_link: ServiceLink[RedisEndpoint],
+    fault: Cut | HalfOpen,
+) -> None:
+    """The process that ends a session may lose Redis in that moment."""
+    quick = SessionPolicy(deadline=timedelta(seconds=2), cache_trust=timedelta(milliseconds=50))
+    cut_off, listening = open_sessions(redis=linked_redis, policy=quick), open_sessions(policy=quick)
+    issued = await cut_off.create(ALICE)
+
+    async with listening.endings() as endings, within(seconds=10), redis_link.fault(fault):
+        await cut_off.end(issued.token)
+        heard = await endings.next()
+
+    assert heard.session == issued.session.id
+
+
+async def test_a_listener_cut_off_hears_when_it_is_back(
+    open_sessions: OpenSessions, linked_redis: Redis, redis_link: ServiceLink[RedisEndpoint]
+) -> None:
+    """A connection that only looks alive is found out, and what it missed is made up for."""
+    quick = SessionPolicy(deadline=timedelta(seconds=1), cache_trust=timedelta(milliseconds=50))
+    cut_off, ending = open_sessions(redis=linked_redis, policy=quick), open_sessions()
+    issued = await ending.create(ALICE)
+
+    async with cut_off.endings() as endings, within(seconds=10), redis_link.fault(HalfOpen()):
+        await ending.end(issued.token)
+        heard = await endings.next()
+
+    assert heard.session == issued.session.id
