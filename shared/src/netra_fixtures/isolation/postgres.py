@@ -1,5 +1,6 @@
 """The worker's PostgreSQL database, emptied after each test; a clone for a test that asks."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     import asyncpg
 
 
+LOOK = 2  # transactions of `read_counters`
+LOOKS = 20
+LOOK_AGAIN_S = 0.1
+
+
 class WorkerDatabase:
     """The worker's own database: a clone of the template that every test finds as the migrations left it.
 
@@ -37,6 +43,7 @@ class WorkerDatabase:
         self.own_transactions = 0
         self.own_rows = 0
         self._server = {"transactions": 0, "rows_written": 0}
+        self._expected = 0
         self._numbers = iter(range(1_000_000))
         self._open()
 
@@ -111,30 +118,37 @@ class WorkerDatabase:
             self._settle_clone(clone)
             self.database.drop(clone.database)
             return
-        before = self._definitions()
+        before = self._tap.link_counts("postgres")
         yield self.endpoint
-        changed = self._definitions() != before
+        now = self._tap.link_counts("postgres")
+        self._expected += _ended(now) - _ended(before)
+        changed = now["definitions"] != before["definitions"]
         self.empty(renew=changed)
         if changed:
             raise DatabaseDefinitionChanged()
 
-    def _definitions(self) -> int:
-        return self._tap.link_counts("postgres")["definitions"]
-
     def _settle(self) -> None:
-        """Add what the server counted for the tests since the last time, without the kit's own work."""
+        """Add what the server counted for the tests since the last time, without the kit's own work.
+
+        A count may come late, so where one is missing the look is repeated for a while.
+        """
         self.database.until_left(self.name, but=1)
-        now = self.database.wait(read_counters(self._connection))
-        self._server["transactions"] += (
-            now["transactions"] - self._baseline["transactions"] - self.own_transactions - 2
-        )
+        for looks in range(1, LOOKS + 1):
+            now = self.database.wait(read_counters(self._connection))
+            own = self.own_transactions + looks * LOOK
+            transactions = now["transactions"] - self._baseline["transactions"] - own
+            if transactions >= self._expected:
+                break
+            self.database.wait(asyncio.sleep(LOOK_AGAIN_S))
+        self._server["transactions"] += transactions
         self._server["rows_written"] += now["rows_written"] - self._baseline["rows_written"] - self.own_rows
+        self._expected = 0
 
     def _settle_clone(self, clone: PostgresEndpoint) -> None:
         """Add what the server counted in a test's own database, without the look itself."""
         self.database.until_left(clone.database)
         now = self.database.wait(self._read_once(clone))
-        self._server["transactions"] += now["transactions"] - 2
+        self._server["transactions"] += now["transactions"] - LOOK
         self._server["rows_written"] += now["rows_written"]
 
     async def _read_once(self, endpoint: PostgresEndpoint) -> dict[str, int]:
@@ -155,8 +169,13 @@ class WorkerDatabase:
         self.database.drop(self.name)
 
 
+def _ended(counted: dict[str, int]) -> int:
+    """Give what the server counts as transactions: the start of a session is one."""
+    return counted["transactions"] + counted["connections"]
+
+
 async def read_counters(connection: "asyncpg.Connection") -> dict[str, int]:
-    """Read what the server itself counted in this database; the look is two transactions, the first counted yet."""
+    """Read what the server itself counted in this database; the look is two transactions, the first counted."""
     await connection.execute("select pg_stat_force_next_flush()")
     row = await connection.fetchrow(
         "select (select xact_commit + xact_rollback from pg_stat_database where datname = current_database())"

@@ -20,7 +20,6 @@ SETTINGS: Mapping[str, str] = {
     "dynamic_shared_memory_type": "mmap",  # below the data directory, so that a killed server leaves nothing elsewhere
     "fsync": "off",
     "full_page_writes": "off",
-    "synchronous_commit": "off",
     "autovacuum": "off",  # it would hold locks, and count transactions that no test made
     "wal_level": "minimal",  # with it a clone by file copy costs a third of one by WAL
     "max_wal_senders": "0",
