@@ -98,9 +98,10 @@ def read(config: "pytest.Config", environ: Mapping[str, str] = os.environ) -> Se
     )
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Say where the kit keeps what outlives a run."""
-    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "netra-fixtures"
+def cache_folder(environ: Mapping[str, str]) -> Path | None:
+    """Say where the kit keeps what outlives a run; None for a user without a home."""
+    named = environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return None if named.startswith("~") else Path(named, "netra-fixtures")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:

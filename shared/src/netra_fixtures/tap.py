@@ -72,8 +72,8 @@ class PostgresConversation:
         return {b"T": "in a transaction", b"E": "in a failed transaction"}.get(self._status, "idle")
 
     def ended(self) -> None:
-        if self._status in (b"T", b"E"):
-            self._counts["transactions"] += 1  # the server rolls it back
+        if self._status in (b"T", b"E") or self._busy:
+            self._counts["transactions"] += 1  # begun and never ended: the server rolls it back
 
     def sent(self, data: bytes) -> None:
         if self._opaque:

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,7 +167,8 @@ def main() -> int:
     parser.add_argument("command", choices=["up", "down", "status", "urls", "hold"])
     parser.add_argument("--redis", choices=REDIS_ENGINES, default="valkey")
     chosen = parser.parse_args()
-    standing = Standing(cache_folder(os.environ))
+    nowhere = Path(tempfile.gettempdir(), f"netra-fixtures-{os.geteuid()}")
+    standing = Standing(cache_folder(os.environ) or nowhere)
     try:
         if chosen.command == "up":
             return up(standing, chosen.redis)

@@ -28,6 +28,11 @@ class Embedded:
     def __init__(self, directory: Path, *, cache: Path, redis: str) -> None:
         self.directory = directory
         self.cache = cache
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError:  # a home that can't be written to costs the next run its start, not this one
+            self.cache = directory / "kept"
+            self.cache.mkdir()
         self._redis = redis
         self._owner = Owner()
         self._installation: Path | None = None
@@ -68,7 +73,6 @@ class Embedded:
     def keep(self, data: Path, key: str) -> Path:
         """Keep a copy of a cluster that is shut down under *key*; drop those that no run used for longest."""
         kept = self._kept(key)
-        self.cache.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix="part-", dir=self.cache))
         postgres.copy_cluster(data, part / "data")
         try:

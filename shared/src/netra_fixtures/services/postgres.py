@@ -119,16 +119,22 @@ class PostgresServer:
                 self.owner.take(self.data)
                 return
             shutil.rmtree(self.data, ignore_errors=True)
-        done = subprocess.run(
-            [self.installation / "bin" / "initdb", "-D", self.data, *INITDB],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            **self.owner.popen(),
-        )
-        if done.returncode:
+        try:
+            done = subprocess.run(
+                [self.installation / "bin" / "initdb", "-D", self.data, *INITDB],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                **self.owner.popen_named(),
+            )
+            failed = _last_line(done.stderr) if done.returncode else ""
+        except (OSError, subprocess.SubprocessError) as error:
+            failed = str(error)
+        if failed:
             raise ServicesUnavailable(
-                "PostgreSQL", "initdb failed: " + _last_line(done.stderr), "see the line above"
+                self.name,
+                f"initdb failed: {failed}",
+                "run as a user that the machine knows, or set NETRA_POSTGRES_URL",
             )
 
     def start(self, *, deadline_s: float = 30) -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -16,14 +17,46 @@ from netra_fixtures.errors import ServicesUnavailable
 POLL_S = 0.002
 NOBODY = 65534
 PR_SET_PDEATHSIG = 1
+CLONE_NEWUSER = 0x10000000
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def _nobody() -> int:
+    try:
+        return pwd.getpwnam("nobody").pw_uid
+    except KeyError:
+        return NOBODY
+
+
+def take_a_name() -> None:
+    """Take, for this process alone, the name of a user that the machine knows; for use between fork and exec.
+
+    initdb refuses a user id without an entry in the password file, as containers like to give one. In a user namespace
+    of its own the process has an id that has one; what it writes belongs to the real id all the same.
+
+    Raises:
+        OSError: the kernel doesn't let this user make a namespace.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    if _libc is None or _libc.unshare(CLONE_NEWUSER):
+        raise OSError(
+            "this user id has no entry in the password file, and may make no user namespace to borrow one"
+        )
+    known = next(entry for entry in pwd.getpwall() if entry.pw_uid)
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{known.pw_uid} {uid} 1"),
+        ("gid_map", f"{known.pw_gid} {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
 
 
 class Owner:
     """Who a server runs as: ourselves, or where we are root an unprivileged user, since PostgreSQL refuses root."""
 
     def __init__(self) -> None:
-        self.uid = NOBODY if os.geteuid() == 0 else None
+        self.uid = _nobody() if os.geteuid() == 0 else None
 
     def popen(self) -> dict[str, Any]:
         """Give the arguments that make `subprocess` run as this owner, away from any folder it can't enter."""
@@ -31,6 +64,14 @@ class Owner:
         if self.uid is not None:
             base |= {"user": self.uid, "group": self.uid, "extra_groups": []}
         return base
+
+    def popen_named(self) -> dict[str, Any]:
+        """Give the same for a program that insists on a name for its user."""
+        try:
+            pwd.getpwuid(os.geteuid() if self.uid is None else self.uid)
+        except KeyError:
+            return self.popen() | {"preexec_fn": take_a_name}
+        return self.popen()
 
     def take(self, path: Path) -> None:
         """Make *path* and all below it this owner's."""
