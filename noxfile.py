@@ -144,7 +144,7 @@ def typing(session: nox.Session) -> None:
     """Check types strictly: every member, its tests' typing_api.py, and the scripts."""
     install(session, *MEMBERS, groups=["types"])
     parts = [f"{folder}/{part}" for folder in MEMBERS.values() for part in ("src", "tests/typing_api.py")]
-    session.run("mypy", "noxfile.py", ".ci", *filter(os.path.exists, parts), *session.posargs)
+    session.run("mypy", "noxfile.py", ".ci", "bench", *filter(os.path.exists, parts), *session.posargs)
 
 
 @nox.session(venv_backend="none")

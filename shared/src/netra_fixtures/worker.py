@@ -100,9 +100,7 @@ class Worker:
         known = {name: count for name, count in server.items() if count is not None}
         note = "" if known else "others use this server too, so its counters say nothing"
         if known.get("rows_written", 0) > counted.get("rows_written", 0):
-            note = (
-                "rows that a function, a trigger or a WITH writes pass no wire: only the server counts them"
-            )
+            note = "what functions, triggers and WITH write passes no wire"
         shown = {name: counted[name] for name in (*SHOWN[link], *server) if name in counted}
         self.counters.append({"link": link, "counted": shown, "server": known, "note": note})
 

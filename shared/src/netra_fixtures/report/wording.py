@@ -47,9 +47,9 @@ class Proof:
         """What the servers' own counters say to that, in words."""
         off = {name: number for name, number in self.difference.items() if number}
         if off:
-            return "differs from the server's own count by " + ", ".join(
-                amount(number, name) for name, number in off.items()
-            )
+            missed = ", ".join(amount(number, name) for name, number in off.items())
+            why = f" ({'; '.join(self.notes)})" if self.notes else ""
+            return f"differs from the server's own count by {missed}{why}"
         if not self.agrees:
             return "not held against the server"
         apart = set(self.counted) - set(self.difference)
