@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,9 @@ class WorkerDatabase:
                 ) from error
             raise
         self.version = self._connection.get_settings().server_version.split()[0]
-        self._empty = await self._connection.prepare("select * from netra_fixtures.empty()")
+        self._empty = await self._connection.prepare(
+            "select netra_fixtures.empty() from netra_fixtures.dirty where dirty"
+        )
         self._baseline = await read_counters(self._connection)
         self.own_transactions = self.own_rows = 0
 
@@ -83,17 +86,16 @@ class WorkerDatabase:
         """
         import asyncpg
 
-        row = None
+        deleted = restored = None
         if not renew:
             self.own_transactions += 1
-            try:
-                row = self.database.wait(self._empty.fetchrow())
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                row = None  # someone still holds a lock, or tables have changed under the function
-        if row is None or row["deleted"] is None:
+            # someone may still hold a lock, or tables may have changed under the function: then it is cloned anew
+            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                deleted, restored = self.database.wait(self._empty.fetchval()) or (0, 0)
+        if deleted is None or restored is None:
             self.renew()
-            return
-        self.own_rows += row["deleted"] + row["restored"]
+        else:
+            self.own_rows += deleted + restored
 
     def renew(self) -> None:
         """Drop the database, whoever is connected to it, and clone it anew."""
@@ -205,7 +207,9 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerDatabase]
     else:
         template, key = TEMPLATE, migrations.key()
         with lease.exclusive():
-            server = lease.ask("postgres", key=key, meanwhile=_import_drivers)
+            server = lease.ask(
+                "postgres", key=key, meanwhile=lambda: _import_ahead(migrations, settings.cache, key)
+            )
             database = Database(cluster(server["socket"]), time_factor=settings.time_factor)
             if not server["sealed"]:
                 build_template(database, template, migrations)
@@ -232,6 +236,14 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerDatabase]
 def cluster(socket: str) -> PostgresEndpoint:
     """Address a cluster that the kit started."""
     return PostgresEndpoint(user=SUPERUSER, database="postgres", socket=Path(socket))
+
+
+def _import_ahead(migrations: Migrations, cache: Path | None, key: str) -> None:
+    """Import while the server starts on another core; migrations only where no cluster is kept that holds them."""
+    _import_drivers()
+    if cache is None or not any(cache.glob(f"pg-*-{key}")):
+        for target in migrations.targets.values():
+            import_module(target.partition(":")[0])
 
 
 def _import_drivers() -> None:

@@ -38,37 +38,37 @@ select format('%I.%I', n.nspname, c.relname) as name, quote_literal(format('%I.%
  where c.relkind = 'S' and n.nspname not in ('pg_catalog', 'information_schema', 'netra_fixtures')
    and n.nspname not like 'pg\\_%' order by 1
 """
-SEEDED = "(select (count(*), max(xmin::text::bigint)) from {name}) is distinct from (select (n, newest) from {watch})"
 
 
 async def _install_emptying(database: Database, endpoint: PostgresEndpoint) -> None:
     """Write the function `netra_fixtures.empty()` for the tables, sequences and seed rows that the database holds.
 
-    It first probes everything in one expression, so that a test that wrote nothing costs one look. It returns how many
-    rows of the tests it deleted, or null where the caller should clone anew.
+    The view `netra_fixtures.dirty` says in one look whether there is anything to do. The function returns how many rows
+    of the tests it deleted and how many it put back, or nulls where the caller should clone anew.
     """
     connection = await database.connect(endpoint)
     try:
         await connection.execute("create schema netra_fixtures")
-        probes, steps = ["false"], []
+        await connection.execute("create table netra_fixtures.watch as select true as here")
+        filled, seeds, moved, steps = [], [], [], []
         for table in await connection.fetch(TABLES):
-            name = table["name"]
+            name, restore = table["name"], ""
             if not await connection.fetchval(f"select exists (select from {name})"):
                 probe = f"exists (select from {name})"
-                restore = ""
+                filled.append(f"select from {name}")
             else:
-                watch, copy = (f"netra_fixtures.{kind}_{table['oid']}" for kind in ("watch", "seed"))
+                copy, newest = f"netra_fixtures.seed_{table['oid']}", f"array(select xmin from {name})"
                 await connection.execute(f"create table {copy} as table {name}")
-                newest = f"select count(*) as n, max(xmin::text::bigint) as newest from {name}"
-                await connection.execute(f"create table {watch} as {newest}")
-                probe = SEEDED.format(name=name, watch=watch)
+                await connection.execute(f"alter table netra_fixtures.watch add t{table['oid']} xid[]")
+                await connection.execute(f"update netra_fixtures.watch set t{table['oid']} = {newest}")
+                seeds.append(f"t{table['oid']} is distinct from {newest}")
+                probe = f"exists (select from netra_fixtures.watch where {seeds[-1]})"
                 restore = (
                     f"insert into {name} ({table['columns']}) overriding system value"
                     f" select {table['columns']} from {copy};"
                     f" get diagnostics step = row_count; restored := restored + step;"
-                    f" update {watch} set (n, newest) = ({newest});"
+                    f" update netra_fixtures.watch set t{table['oid']} = {newest};"
                 )
-            probes.append(probe)
             steps.append(
                 f"if {probe} then"
                 f" if pg_relation_size({table['oid']}) > {RENEW_BYTES} then"
@@ -77,13 +77,20 @@ async def _install_emptying(database: Database, endpoint: PostgresEndpoint) -> N
             )
         for sequence in await connection.fetch(SEQUENCES):
             last, called = await connection.fetchrow(f"select last_value, is_called from {sequence['name']}")
-            probe = f"(select last_value <> {last} or is_called <> {called} from {sequence['name']})"
-            probes.append(probe)
-            steps.append(f"if {probe} then perform setval({sequence['oid']}, {last}, {called}); end if;")
+            moved.append(
+                f"select from {sequence['name']} where last_value <> {last} or is_called <> {called}"
+            )
+            steps.append(
+                f"if exists ({moved[-1]}) then perform setval({sequence['oid']}, {last}, {called}); end if;"
+            )
         await connection.execute(
             "create function netra_fixtures.empty(out deleted bigint, out restored bigint) language plpgsql as $empty$"
-            " declare step bigint; begin deleted := 0; restored := 0;"
-            f" if not ({' or '.join(probes)}) then return; end if; {' '.join(steps)} end $empty$"
+            f" declare step bigint; begin deleted := 0; restored := 0; {' '.join(steps)} end $empty$"
+        )
+        probes = [f"exists (select from netra_fixtures.watch where {' or '.join(seeds)})"] if seeds else []
+        probes += [f"exists ({' union all '.join(part)})" for part in (filled, moved) if part]
+        await connection.execute(
+            f"create view netra_fixtures.dirty as select {' or '.join(probes) or 'false'} as dirty"
         )
     finally:
         await connection.close()
