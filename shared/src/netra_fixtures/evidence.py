@@ -28,13 +28,16 @@ class Tap:
     def __init__(self, directory: Path) -> None:
         directory.mkdir(mode=0o700)
         self.directory = directory
+        file = directory / "counts"
+        file.write_bytes(bytes(tap_script.ROWS * tap_script.COLUMNS * 8))
+        self._rows = tap_script.mapped(str(file))
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", tap_script.__file__],
+            [sys.executable, "-I", "-S", tap_script.__file__, str(file)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd="/",
         )
-        self._protocols: dict[str, str] = {}
+        self._links: dict[str, tuple[str, int]] = {}  # by name: protocol and row
         self._kits: set[str] = set()
         self._dropped: Counts = {protocol: {} for protocol in SHOWN}
 
@@ -49,39 +52,40 @@ class Tap:
         if not of_tests:
             self._kits.add(name)
         leads_to = str(target) if isinstance(target, Path) else target
-        self._protocols[name] = protocol
+        row = min(set(range(tap_script.ROWS)) - {row for _, row in self._links.values()})
+        self._links[name] = protocol, row
         path = self.path(name)
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        self._ask(op="link", name=name, protocol=protocol, path=str(path), target=leads_to)
+        self._ask(op="link", name=name, protocol=protocol, path=str(path), target=leads_to, row=row)
         return path
 
     def path(self, name: str) -> Path:
         """Give the path of a link's socket."""
         return (
-            self.directory / name / (".s.PGSQL.5432" if self._protocols[name] == "postgres" else "redis.sock")
+            self.directory / name / (".s.PGSQL.5432" if self._links[name][0] == "postgres" else "redis.sock")
         )
 
     def drop(self, name: str) -> None:
         """Close a link and whatever still runs over it; its counts stay."""
-        _add(self._dropped[self._protocols.pop(name)], self._ask(op="drop", name=name)["counts"])
+        self._ask(op="drop", name=name)
+        _add(self._dropped[self._links[name][0]], self.link_counts(name))
+        _, row = self._links.pop(name)
+        for column in range(tap_script.COLUMNS):
+            self._rows[row * tap_script.COLUMNS + column] = 0
 
     def counts(self) -> Counts:
         """Give the totals of the tests since the start, by protocol."""
         totals: Counts = {protocol: dict(counts) for protocol, counts in self._dropped.items()}
-        for name, counts in self._ask(op="counts")["counts"].items():
+        for name, (protocol, _) in self._links.items():
             if name not in self._kits:
-                _add(totals[self._protocols[name]], counts)
+                _add(totals[protocol], self.link_counts(name))
         return totals
 
     def link_counts(self, name: str) -> dict[str, int]:
         """Give the totals of one link."""
-        counts: dict[str, int] = self._ask(op="counts")["counts"][name]
-        return counts
-
-    def standing(self) -> list[dict[str, str]]:
-        """Give the connections that are open now, each with its link and what it is in the middle of."""
-        standing: list[dict[str, str]] = self._ask(op="counts")["open"]
-        return standing
+        protocol, row = self._links[name]
+        start = row * tap_script.COLUMNS
+        return dict(zip(tap_script.COUNTERS[protocol], self._rows[start:], strict=False))
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout

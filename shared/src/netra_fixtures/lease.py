@@ -112,8 +112,8 @@ class Lease:
 
     def _start_supervisor(self) -> None:
         log = self.directory / "supervisor.log"
-        cache = self.settings.cache or self.directory / "kept"
-        what = {"directory": str(self.directory), "cache": str(cache), "redis": self.settings.redis}
+        cache = str(self.settings.cache or "")
+        what = {"directory": str(self.directory), "cache": cache, "redis": self.settings.redis}
         pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-m", "netra_fixtures.supervisor", json.dumps(what)],

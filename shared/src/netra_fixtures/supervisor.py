@@ -31,7 +31,7 @@ Answer = dict[str, Any]
 class Supervisor:
     """The servers of one run, below *directory*."""
 
-    def __init__(self, directory: Path, *, cache: Path, redis: str) -> None:
+    def __init__(self, directory: Path, *, cache: Path | None, redis: str) -> None:
         self.directory = directory
         self.backend = embedded.Embedded(directory, cache=cache, redis=redis)
         self._servers: dict[str, Server] = {}
@@ -188,6 +188,7 @@ class Supervisor:
             done.set()
         for name in list(self._servers):
             self._discard(name)
+        self.backend.end()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def _until_released(self) -> None:
@@ -204,7 +205,11 @@ def main() -> None:
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group: the run lets go of its lease itself
     settings = json.loads(sys.argv[1])
-    Supervisor(Path(settings["directory"]), cache=Path(settings["cache"]), redis=settings["redis"]).serve()
+    Supervisor(
+        Path(settings["directory"]),
+        cache=Path(settings["cache"]) if settings["cache"] else None,
+        redis=settings["redis"],
+    ).serve()
 
 
 if __name__ == "__main__":

@@ -4,15 +4,16 @@ It stands in a process of its own so that counting costs the tests no time under
 the tests' child processes send is counted too. It imports the standard library only, and ends when stdin closes or its
 parent dies.
 
-Each line of stdin is a request, each line of stdout its answer, both JSON:
+The counts stand in a file that the worker maps too, named on the command line: a row of 64-bit numbers for each link,
+up to date before the bytes they count are passed on. Each line of stdin is a request, each of stdout its answer (JSON):
 
-    {"op": "link", "name": …, "protocol": "postgres" | "redis", "path": …, "target": [host, port] | path}
-    {"op": "counts"}    →  {name: {counter: total}}, and under "open" the connections that stand now
+    {"op": "link", "name": …, "protocol": "postgres" | "redis", "path": …, "target": [host, port] | path, "row": …}
     {"op": "drop", "name": …}
 """
 
 import contextlib
 import json
+import mmap
 import os
 import selectors
 import socket
@@ -28,7 +29,15 @@ SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 WRITES = frozenset({b"INSERT", b"UPDATE", b"DELETE", b"MERGE"})
 DEFINITIONS = frozenset({b"CREATE", b"ALTER", b"DROP"})
 
-Counts = dict[str, int]
+ROWS, COLUMNS = 64, 8  # of the file of counts
+COUNTERS = {
+    "postgres": ("connections", "statements", "transactions", "rows_written", "definitions"),
+    "redis": ("connections", "commands", "bytes_received"),
+}
+CONNECTIONS, STATEMENTS, TRANSACTIONS, ROWS_WRITTEN, DEFINITIONS_MADE = range(5)
+COMMANDS, BYTES_RECEIVED = 1, 2
+
+Counts = memoryview
 
 
 class Conversation(Protocol):
@@ -40,9 +49,6 @@ class Conversation(Protocol):
     def received(self, data: bytes) -> None:
         """Take bytes on their way to the client."""
 
-    def state(self) -> str:
-        """Say in a word or two what the connection is in the middle of."""
-
     def ended(self) -> None:
         """Take note that the connection is closed."""
 
@@ -53,8 +59,6 @@ class PostgresConversation:
     Source:
         PostgreSQL 18 documentation, chapter 54, "Frontend/Backend Protocol".
     """
-
-    counters = ("connections", "statements", "transactions", "rows_written", "definitions")
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
@@ -68,12 +72,9 @@ class PostgresConversation:
         self._awaited: deque[bool] = deque()
         self._status = b""  # until the server is ready for the first time
 
-    def state(self) -> str:
-        return {b"T": "in a transaction", b"E": "in a failed transaction"}.get(self._status, "idle")
-
     def ended(self) -> None:
         if self._status in (b"T", b"E") or self._busy:
-            self._counts["transactions"] += 1  # begun and never ended: the server rolls it back
+            self._counts[TRANSACTIONS] += 1  # begun and never ended: the server rolls it back
 
     def sent(self, data: bytes) -> None:
         if self._opaque:
@@ -90,11 +91,11 @@ class PostgresConversation:
         while size - at >= 5:
             kind = out[at]
             if kind == 0x51:  # Query
-                self._counts["statements"] += 1
+                self._counts[STATEMENTS] += 1
                 self._awaited.append(True)
                 self._busy = False
             elif kind == 0x45:  # Execute
-                self._counts["statements"] += 1
+                self._counts[STATEMENTS] += 1
                 self._busy = True
             elif kind in (0x50, 0x42, 0x44):  # Parse, Bind, Describe
                 self._busy = True
@@ -144,11 +145,11 @@ class PostgresConversation:
                 self._completed(bytes(got[at + 5 : end - 1]))
             elif kind == 0x5A:  # ReadyForQuery
                 if not self._status:
-                    self._counts["connections"] += 1
+                    self._counts[CONNECTIONS] += 1
                 self._status = bytes(got[at + 5 : at + 6])
                 worked = self._awaited.popleft() if self._awaited else True
                 if worked and self._status == b"I":
-                    self._counts["transactions"] += 1
+                    self._counts[TRANSACTIONS] += 1
             elif kind == 0x47:  # CopyInResponse
                 self._copying_in = True
             at = end
@@ -158,10 +159,10 @@ class PostgresConversation:
     def _completed(self, tag: bytes) -> None:
         verb = tag.split(b" ", 1)[0]
         if verb in WRITES or (verb == b"COPY" and self._copying_in):
-            self._counts["rows_written"] += int(tag.rsplit(b" ", 1)[1])
+            self._counts[ROWS_WRITTEN] += int(tag.rsplit(b" ", 1)[1])
             self._copying_in = False
         elif verb in DEFINITIONS:
-            self._counts["definitions"] += 1
+            self._counts[DEFINITIONS_MADE] += 1
 
 
 class RedisConversation:
@@ -171,20 +172,15 @@ class RedisConversation:
         Redis serialization protocol specification: a request is an array of bulk strings, or an inline line.
     """
 
-    counters = ("connections", "commands", "bytes_received")
-
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        counts["connections"] += 1
+        counts[CONNECTIONS] += 1
         self._out = bytearray()
         self._left = 0  # bulk strings still to come of the command being read
         self._skip = 0  # bytes still to come of the bulk string being read
 
-    def state(self) -> str:
-        return "idle"
-
     def sent(self, data: bytes) -> None:
-        self._counts["bytes_received"] += len(data)
+        self._counts[BYTES_RECEIVED] += len(data)
         out = self._out
         out += data
         at, size = 0, len(out)
@@ -203,9 +199,9 @@ class RedisConversation:
                 self._left -= 1
             elif mark == 0x2A:  # *
                 self._left = int(out[at + 1 : end])
-                self._counts["commands"] += 1
+                self._counts[COMMANDS] += 1
             elif end > at:
-                self._counts["commands"] += 1
+                self._counts[COMMANDS] += 1
             at = end + 2
         del out[:at]
 
@@ -240,11 +236,11 @@ class Connection:
 class Link:
     """One listening socket, the server behind it, and the totals of all its connections."""
 
-    def __init__(self, protocol: str, path: str, target: str | list[Any]) -> None:
+    def __init__(self, protocol: str, path: str, target: str | list[Any], counts: Counts) -> None:
         self.protocol = protocol
         self.path = path
         self.target = target
-        self.counts: Counts = dict.fromkeys(PROTOCOLS[protocol].counters, 0)
+        self.counts = counts
         self.connections: set[Connection] = set()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -269,7 +265,8 @@ class Link:
 class Tap:
     """The loop: accept, relay, count, and answer the worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts) -> None:
+        self.counts = counts
         self.selector = selectors.DefaultSelector()
         self.links: dict[str, Link] = {}
         self.requests = b""
@@ -303,8 +300,11 @@ class Tap:
             os.write(1, json.dumps(answer).encode() + b"\n")
         return True
 
-    def _op_link(self, name: str, protocol: str, path: str, target: str | list[Any]) -> dict[str, Any]:
-        link = self.links[name] = Link(protocol, path, target)
+    def _op_link(
+        self, name: str, protocol: str, path: str, target: str | list[Any], row: int
+    ) -> dict[str, Any]:
+        counts = self.counts[row * COLUMNS : (row + 1) * COLUMNS]
+        link = self.links[name] = Link(protocol, path, target, counts)
         self.selector.register(link.listener, selectors.EVENT_READ, link)
         return {}
 
@@ -316,15 +316,7 @@ class Tap:
             os.unlink(link.path)
         for connection in list(link.connections):
             self._close(connection)
-        return {"counts": link.counts}
-
-    def _op_counts(self) -> dict[str, Any]:
-        standing = [
-            {"link": name, "state": connection.talk.state()}
-            for name, link in self.links.items()
-            for connection in link.connections
-        ]
-        return {"counts": {name: link.counts for name, link in self.links.items()}, "open": standing}
+        return {}
 
     def _accept(self, link: Link) -> None:
         while True:
@@ -432,7 +424,13 @@ class Tap:
         connection.peer = {}
 
 
+def mapped(path: str) -> Counts:
+    """Map the file of counts."""
+    with open(path, "r+b") as file:
+        return memoryview(mmap.mmap(file.fileno(), ROWS * COLUMNS * 8)).cast("Q")
+
+
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        Tap().run()
+        Tap(mapped(sys.argv[1])).run()
     sys.exit(0)

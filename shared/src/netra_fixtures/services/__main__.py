@@ -93,7 +93,7 @@ def hold(standing: Standing, redis: str) -> int:
     """Start the servers, and end them when this process is told to end."""
     run = Run()
     try:
-        backend = Embedded(run.directory, cache=run.directory / "kept", redis=redis)
+        backend = Embedded(run.directory, cache=None, redis=redis)
         postgres = backend.postgres("pg", "", port=_port("NETRA_POSTGRES_PORT"))
         keys = backend.redis("redis", port=_port("NETRA_REDIS_PORT"))
         postgres.create()

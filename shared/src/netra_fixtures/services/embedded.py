@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 
 from netra_fixtures.services import postgres, redis
@@ -13,26 +14,23 @@ from netra_fixtures.services.process import Owner
 from netra_fixtures.services.redis import RedisServer
 
 KEPT_CLUSTERS = 4
+PUBLISH_DEADLINE_S = 60
 
 
 class Embedded:
     """Makes the servers of one run, below its directory.
 
     Args:
-        cache: where clusters that hold a migrated template are kept between runs.
+        cache: where clusters that hold a migrated template are kept between runs; None where they aren't.
         redis: ``valkey`` or ``redis``.
     """
 
     name = "embedded"
 
-    def __init__(self, directory: Path, *, cache: Path, redis: str) -> None:
+    def __init__(self, directory: Path, *, cache: Path | None, redis: str) -> None:
         self.directory = directory
         self.cache = cache
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-        except OSError:  # a home that can't be written to costs the next run its start, not this one
-            self.cache = directory / "kept"
-            self.cache.mkdir()
+        self._publishing: threading.Thread | None = None
         self._redis = redis
         self._owner = Owner()
         self._installation: Path | None = None
@@ -47,8 +45,8 @@ class Embedded:
             tree = postgres.wheel_installation()
             self._installation = self._reachable(tree)
             self.postgres_version = postgres.version(tree)
-        kept = self._kept(key)
-        pristine = kept if kept.is_dir() else None
+        near, far = self._kept(key)
+        pristine = next((kept for kept in (near, far) if kept and kept.is_dir()), None)
         if pristine:
             with contextlib.suppress(OSError):
                 os.utime(pristine)
@@ -71,19 +69,32 @@ class Embedded:
         return shelter / tree.relative_to(site)
 
     def keep(self, data: Path, key: str) -> Path:
-        """Keep a copy of a cluster that is shut down under *key*; drop those that no run used for longest."""
-        kept = self._kept(key)
-        part = Path(tempfile.mkdtemp(prefix="part-", dir=self.cache))
-        postgres.copy_cluster(data, part / "data")
-        try:
-            (part / "data").rename(kept)
-        except OSError:  # another run was faster
-            shutil.rmtree(part / "data")
-        part.rmdir()
-        clusters = sorted(self.cache.glob("pg-*"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in clusters[KEPT_CLUSTERS:]:
-            shutil.rmtree(old, ignore_errors=True)
-        return kept
+        """Keep a copy of a cluster that is shut down under *key*, in the run's directory and, in time, in the cache."""
+        near, far = self._kept(key)
+        postgres.copy_cluster(data, near)
+        if far:
+            self._publishing = threading.Thread(target=self._publish, args=(near, far))
+            self._publishing.start()
+        return near
+
+    def _publish(self, near: Path, far: Path) -> None:
+        """Copy to the cache; a home that can't be written to costs later runs their quick start, not this one."""
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            far.parent.mkdir(parents=True, exist_ok=True)
+            part = Path(tempfile.mkdtemp(prefix="part-", dir=far.parent))
+            try:
+                postgres.copy_cluster(near, part / "data")
+                (part / "data").rename(far)  # fails where another run was faster
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
+            clusters = sorted(far.parent.glob("pg-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+            for old in clusters[KEPT_CLUSTERS:]:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def end(self) -> None:
+        """Wait until what is being kept is kept."""
+        if self._publishing:
+            self._publishing.join(PUBLISH_DEADLINE_S)
 
     def about(self, server: PostgresServer | RedisServer) -> dict[str, str]:
         """Name a server of ours and its version, for the report."""
@@ -91,8 +102,10 @@ class Embedded:
             return {"server": server.name, "version": self.postgres_version}
         return {"server": self.redis_name, "version": self.redis_version}
 
-    def _kept(self, key: str) -> Path:
-        return self.cache / f"pg-{self.postgres_version}-{key}"
+    def _kept(self, key: str) -> tuple[Path, Path | None]:
+        """Say where the cluster of *key* is kept: for this run, and for later ones."""
+        name = f"pg-{self.postgres_version}-{key}"
+        return self.directory / name, self.cache / name if self.cache else None
 
     def redis(self, name: str, *, port: int = 0) -> RedisServer:
         """Prepare a server, not yet started."""
