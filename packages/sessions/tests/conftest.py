@@ -6,7 +6,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ async def open_sessions(
 
         def open_one(
             *, engine: AsyncEngine = engine, redis: Redis = redis_client, namespace: str = namespace,
-            policy: SessionPolicy = PATIENT,
+            policy: SessionPolicy = PATIENT, clock: Callable[[], datetime] = clock,
         ) -> Sessions:  # fmt: skip
             sessions = Sessions(engine=engine, redis=redis, namespace=namespace, policy=policy, clock=clock)
             opened.push_async_callback(sessions.close)
@@ -103,15 +103,16 @@ async def another_process(
     postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str, clock: ManualClock,
     environment: IsolatedEnvironment,
 ) -> AsyncIterator[Callable[..., Awaitable[Process]]]:  # fmt: skip
-    """Start another process of the platform, which does one act and prints what it learns."""
+    """Start another process of the platform, which does its acts and prints what it learns."""
     started: list[Process] = []
 
-    async def start(*act: str) -> Process:
+    async def start(token: SessionToken, *acts: str) -> Process:
         program = str(Path(__file__).with_name("another_process.py"))
         where = (postgres_endpoint.url(), redis_endpoint.url, namespace, clock.now().isoformat())
+        does = (program, *where, token.get_secret_value(), *acts)
         started.append(
             await asyncio.create_subprocess_exec(
-                sys.executable, program, *where, *act, stdout=PIPE, env=environment.for_process()
+                sys.executable, *does, stdout=PIPE, env=environment.for_process()
             )
         )
         return started[-1]

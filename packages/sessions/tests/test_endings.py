@@ -1,17 +1,20 @@
 """Whoever holds a connection for a session hears when the session ends."""
 
+import asyncio
 from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_fixtures import (
     Cut,
     Goal,
     HalfOpen,
     ManualClock,
+    PostgresEndpoint,
     PrivateRedis,
     RedisEndpoint,
     ServiceLink,
@@ -26,7 +29,7 @@ pytestmark = business_value(
 )
 
 OpenSessions = Callable[..., Sessions]
-ALICE = UserId("alice")
+ALICE, BOB = UserId("alice"), UserId("bob")
 SLOW = timedelta(seconds=30)
 
 
@@ -35,7 +38,7 @@ async def test_another_process_hears_of_an_ending(
 ) -> None:
     """The server that holds the user's screen is seldom the one where they signed out."""
     issued = await sessions.create(ALICE)
-    listener = await another_process("listen")
+    listener = await another_process(issued.token, "listen")
     assert listener.stdout is not None
 
     async with within(seconds=30):
@@ -134,6 +137,45 @@ async def test_a_listener_cut_off_hears_when_it_is_back(
     issued = await ending.create(ALICE)
 
     async with cut_off.endings() as endings, within(seconds=10), redis_link.fault(HalfOpen()):
+        await ending.end(issued.token)
+        heard = await endings.next()
+
+    assert heard.session == issued.session.id
+
+
+async def test_a_lost_announcement_is_made_up_for_amid_others(
+    open_sessions: OpenSessions, linked_redis: Redis, redis_link: ServiceLink[RedisEndpoint]
+) -> None:
+    """A screen that should close closes also where so many do that there is never a silence."""
+    quick = SessionPolicy(deadline=timedelta(seconds=5), cache_trust=timedelta(seconds=1))
+    cut_off, listening = open_sessions(redis=linked_redis, policy=quick), open_sessions(policy=quick)
+    busy = open_sessions()
+    issued = await cut_off.create(ALICE)
+
+    heard = asyncio.Event()
+
+    async def never_silent() -> None:
+        while not heard.is_set():
+            await busy.end((await busy.create(BOB)).token)
+
+    async with listening.endings() as endings, within(seconds=10), asyncio.TaskGroup() as others:
+        others.create_task(never_silent())
+        async with redis_link.fault(Cut()):
+            await cut_off.end(issued.token)
+        while (await endings.next()).session != issued.session.id:
+            pass
+        heard.set()
+
+
+async def test_a_listener_without_the_record_hears_what_is_announced(
+    open_sessions: OpenSessions, linked_engine: AsyncEngine, postgres_link: ServiceLink[PostgresEndpoint]
+) -> None:
+    """One store is enough to tell a screen to close."""
+    quick = SessionPolicy(deadline=timedelta(seconds=2), cache_trust=timedelta(milliseconds=1))
+    listening, ending = open_sessions(engine=linked_engine, policy=quick), open_sessions()
+    issued = await ending.create(ALICE)
+
+    async with listening.endings() as endings, postgres_link.fault(Cut()), within(seconds=10):
         await ending.end(issued.token)
         heard = await endings.next()
 

@@ -1,6 +1,7 @@
 """While a store is cut off, signed-in users work on or are told to retry, and nobody signed out gets in."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
@@ -27,6 +28,7 @@ from netra_sessions import (
     SessionNotFound,
     SessionPolicy,
     Sessions,
+    SessionToken,
     StoreUnavailable,
     UserId,
 )
@@ -198,3 +200,70 @@ async def test_without_redis_lifetimes_hold(
 
     assert purge.expired == (unused.session.id,)
     assert (await sessions.validate(issued.token)).last_seen_at == clock.now()
+
+
+async def test_a_page_that_is_due_for_the_record_does_not_wait_for_it_long(
+    open_sessions: OpenSessions,
+    linked_engine: AsyncEngine,
+    postgres_link: ServiceLink[PostgresEndpoint],
+    clock: ManualClock,
+) -> None:
+    """Noting a user's last visit is no reason to keep the user waiting until the deadline."""
+    policy = SessionPolicy(deadline=timedelta(seconds=4), cache_trust=timedelta(hours=1))
+    sessions = open_sessions(engine=linked_engine, policy=policy)
+    issued = await sessions.create(ALICE)
+    clock.advance(policy.idle_lifetime / 2)
+
+    async with postgres_link.fault(HalfOpen()), within(seconds=policy.deadline.total_seconds() * 0.9):
+        found = await sessions.validate(issued.token)
+
+    assert found.last_seen_at == clock.now()
+
+
+async def test_a_request_that_was_cancelled_leaves_its_note_to_the_next(
+    open_sessions: OpenSessions,
+    linked_engine: AsyncEngine,
+    postgres_link: ServiceLink[PostgresEndpoint],
+    clock: ManualClock,
+    row_of: Callable[[SessionToken], Awaitable[dict[str, object]]],
+) -> None:
+    """A browser that hangs up early does not make the record forget that its user was there."""
+    sessions, watching = open_sessions(engine=linked_engine), open_sessions()
+    issued = await sessions.create(ALICE)
+    clock.advance(HASTY.idle_lifetime / 2)
+
+    async def counted() -> None:
+        assert (await watching.list(ALICE))[0].requests == 1
+
+    async with postgres_link.fault(HalfOpen()):
+        request = asyncio.create_task(sessions.validate(issued.token))
+        await eventually(counted, seconds=5)
+        request.cancel()
+        await asyncio.wait([request])
+    clock.advance(timedelta(minutes=1))
+
+    await sessions.validate(issued.token)
+
+    assert (await row_of(issued.token))["last_seen_at"] == clock.now()
+
+
+async def test_a_session_that_expired_while_redis_was_out_of_reach_stays_ended(
+    open_sessions: OpenSessions,
+    linked_redis: Redis,
+    redis_link: ServiceLink[RedisEndpoint],
+    clock: ManualClock,
+) -> None:
+    """A purge counts for all, also for a process whose clock is behind that of the one that purged."""
+    cut_off = open_sessions(redis=linked_redis, policy=HASTY, clock=lambda: clock.now() + timedelta(days=9))
+    others = open_sessions(policy=WARY)
+    issued = await others.create(ALICE)
+
+    async with redis_link.fault(Cut()):
+        purge = await cut_off.purge_expired()
+
+    async def refused() -> None:
+        with pytest.raises(SessionEnded):
+            await others.validate(issued.token)
+
+    await eventually(refused, seconds=5)
+    assert purge.expired == (issued.session.id,)

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_fixtures import Goal, PrivatePostgres, PrivateRedis, Tier, business_value, eventually
@@ -29,16 +30,17 @@ class Traffic:
         self.live: set[SessionToken] = set()
         self.ended: set[SessionToken] = set()
         self.answers = 0
+        self._over = False
 
     @asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
         """Click on, in the background of the block."""
         async with asyncio.TaskGroup() as clicking:
-            tasks = [clicking.create_task(self._click(token)) for token in self.live]
+            for token in self.live:
+                clicking.create_task(self._click(token))
             yield
             await self.answered()
-            for task in tasks:
-                task.cancel()
+            self._over = True  # before Python 3.12 a reply may swallow the cancellation that meets it
 
     async def answered(self) -> None:
         """Wait until every user was answered some more."""
@@ -56,7 +58,7 @@ class Traffic:
         self.ended.add(token)
 
     async def _click(self, token: SessionToken) -> None:
-        while True:
+        while not self._over:
             must_work, must_not = token in self.live, token in self.ended
             try:
                 await self._sessions.validate(token)
@@ -93,6 +95,24 @@ async def test_redis_is_lost_in_the_middle_of_traffic(
     assert len(traffic.ended) == 3
 
 
+@pytest.mark.parametrize("how", ["restarted", "killed"])
+async def test_the_first_request_after_postgresql_is_back_is_served(
+    open_sessions: OpenSessions, private_postgres: PrivatePostgres, own_engine: AsyncEngine, how: str
+) -> None:
+    """Connections that lay in the pool while the database was away are nobody's error message."""
+    sessions = open_sessions(engine=own_engine)
+    issued = [await sessions.create(user) for user in USERS]
+    await asyncio.gather(*(sessions.list(user) for user in USERS))  # which fills the pool
+
+    if how == "killed":
+        await private_postgres.kill()
+        await private_postgres.start()
+    else:
+        await private_postgres.restart()
+
+    await asyncio.gather(*(sessions.end(one.token) for one in issued))
+
+
 async def test_postgresql_is_restarted_in_the_middle_of_traffic(
     open_sessions: OpenSessions, private_postgres: PrivatePostgres, own_engine: AsyncEngine
 ) -> None:
@@ -108,3 +128,59 @@ async def test_postgresql_is_restarted_in_the_middle_of_traffic(
         await traffic.end(tokens[1])
 
     assert len(traffic.ended) == 2
+
+
+async def test_a_neighbour_on_the_same_redis_does_not_vouch_for_its_old_snapshot(
+    open_sessions: OpenSessions, private_redis: PrivateRedis, own_redis: Redis
+) -> None:
+    """Where several installations share a server, the first one back does not open it for the others' past."""
+    ours = open_sessions(redis=own_redis)
+    neighbours = open_sessions(redis=own_redis, namespace="neighbours")
+    left = await ours.create(USERS[0])
+    await neighbours.create(USERS[1])
+    await own_redis.save()
+    await ours.end(left.token)
+
+    await private_redis.kill()
+    await private_redis.start()
+    await neighbours.recover()
+
+    for process in (open_sessions(redis=own_redis), ours):
+        with pytest.raises(SessionEnded):
+            await process.validate(left.token)
+
+
+async def test_a_promoted_replica_is_not_believed_about_what_it_missed(
+    open_sessions: OpenSessions, private_redis: PrivateRedis, own_redis: Redis, namespace: str
+) -> None:
+    """A server that took over may not have heard of the last sign-outs, also if it was in charge before."""
+    sessions = open_sessions(redis=own_redis)
+    issued = await sessions.create(USERS[0])
+    [key] = await own_redis.keys(f"{namespace}:session:*")
+    missed = await own_redis.get(key) or b""
+    await sessions.end(issued.token)
+
+    await own_redis.replicaof("127.0.0.1", "1")
+    await own_redis.replicaof("NO", "ONE")
+    await own_redis.set(key, missed)
+
+    with pytest.raises(SessionEnded):
+        await open_sessions(redis=own_redis).validate(issued.token)
+
+
+async def test_a_record_that_counts_from_anew_still_makes_the_past_void(
+    open_sessions: OpenSessions, engine: AsyncEngine, private_redis: PrivateRedis, own_redis: Redis
+) -> None:
+    """A database that came back from a backup has a lower epoch than Redis, and must not stay behind it."""
+    sessions = open_sessions(redis=own_redis)
+    issued = await sessions.create(USERS[0])
+    for _ in range(3):
+        await private_redis.flush()
+        await sessions.validate(issued.token)
+    async with engine.begin() as connection:
+        await connection.execute(text("update sessions.cache_epoch set epoch = 1"))
+        ended = "ended_at = now(), end_reason = 'revoked', ended_in = 1"
+        await connection.execute(text(f"update sessions.session set {ended}"))
+
+    with pytest.raises(SessionEnded):
+        await open_sessions(redis=own_redis).validate(issued.token)

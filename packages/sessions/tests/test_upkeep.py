@@ -2,13 +2,15 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
+import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_fixtures import Goal, ManualClock, Tier, business_value
-from netra_sessions import Difference, Sessions, SessionToken, UserId
+from netra_sessions import Difference, SessionEnded, Sessions, SessionToken, UserId
 
 pytestmark = business_value(
     tier=Tier.MID,
@@ -74,28 +76,63 @@ async def test_activity_reaches_the_record_before_a_quarter_of_the_idle_lifetime
 ) -> None:
     """Who loses Redis loses at most a quarter of the idle lifetime, and no user who clicked since."""
     issued = await sessions.create(ALICE)
+    written = set()
     for _ in range(10):
         clock.advance(timedelta(days=1))
         await sessions.validate(issued.token, address="192.0.2.7")
-        late = clock.now() - (await row_of(issued.token))["last_seen_at"]  # type: ignore[operator]
-        assert late < timedelta(days=7) / 4
+        last_seen: Any = (await row_of(issued.token))["last_seen_at"]
+        assert clock.now() - last_seen < timedelta(days=7) / 4
+        written.add(last_seen)
 
     await redis_client.delete(*await redis_client.keys(f"{namespace}:*"))
     clock.advance(timedelta(days=5))
 
     assert (await sessions.validate(issued.token)).address == "192.0.2.7"
+    assert len(written) == 6  # sign-in, and every other day
+
+
+async def test_activity_can_be_brought_to_the_record_at_once(
+    sessions: Sessions, clock: ManualClock, row_of: RowOf
+) -> None:
+    """A report on who used what need not wait until the record hears by itself."""
+    issued = await sessions.create(ALICE)
+    clock.advance(timedelta(minutes=1))
+    await sessions.validate(issued.token, address="192.0.2.8")
+
+    flushed = await sessions.flush_activity()
+
+    row = await row_of(issued.token)
+    assert (row["requests"], row["address"], row["last_seen_at"]) == (1, "192.0.2.8", clock.now())
+    assert (flushed, await sessions.flush_activity()) == (1, 0)
+
+
+async def test_an_entry_that_the_record_refutes_lets_nobody_in_again(
+    sessions: Sessions, clock: ManualClock, engine: AsyncEngine
+) -> None:
+    """A row that an operator ended by hand is found out by the next write of its activity, for good."""
+    issued = await sessions.create(ALICE)
+    ended = "ended_at = now(), end_reason = 'revoked', ended_in = 1"
+    async with engine.begin() as connection:
+        await connection.execute(text(f"update sessions.session set {ended}"))
+    clock.advance(timedelta(days=2))
+
+    for _ in range(2):
+        with pytest.raises(SessionEnded):
+            await sessions.validate(issued.token)
 
 
 async def test_a_purge_asks_redis_before_it_calls_a_session_idle(
-    sessions: Sessions, clock: ManualClock
+    sessions: Sessions, clock: ManualClock, row_of: RowOf
 ) -> None:
     """The record hears late of a user's clicks, and a user who clicks is not swept away for that."""
     issued = await sessions.create(ALICE)
     clock.advance(timedelta(days=1))
-    await sessions.validate(issued.token)
+    used = await sessions.validate(issued.token)
     clock.advance(timedelta(days=6, hours=1))
 
     purge = await sessions.purge_expired()
 
     assert purge.expired == ()
+    assert (await row_of(issued.token))["last_seen_at"] == used.last_seen_at
+    assert (await sessions.reconcile()).compared == 1
     assert (await sessions.validate(issued.token)).user == ALICE

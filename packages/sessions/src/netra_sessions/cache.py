@@ -41,10 +41,13 @@ class Cache:
         self._redis = redis
         self._prefix = f"{namespace}:session:".encode()
         self._epoch_key = f"{namespace}:epoch".encode()
+        self._server_key = f"{namespace}:server".encode()
         self._timeout = policy.deadline / 4
         self._lane = Lane(redis, timeout=self._timeout)
         self._touch = packed(b"EVALSHA", TOUCH.sha.encode(), b"2")
-        self._limits = packed(*(b"%d" % ms for ms in (self.idle_ms, self.coarse_ms, self._kept_ms)))
+        told_again_ms = max(0, self.coarse_ms - duration_ms(policy.deadline))
+        limits = (self.idle_ms, self.coarse_ms, told_again_ms, self._kept_ms)
+        self._limits = packed(*(b"%d" % ms for ms in limits))
 
     async def close(self) -> None:
         """Close what this object opened."""
@@ -72,10 +75,10 @@ class Cache:
             self._touch, len(key), key, len(self._epoch_key), self._epoch_key, epoch, now_ms, self._limits,
         )  # fmt: skip
         if device is None and address is None:
-            reply = await self._lane.send(b"*10\r\n" + command)
+            reply = await self._lane.send(b"*11\r\n" + command)
         else:
             client = [b"" if told is None else json.dumps(told).encode() for told in (device, address)]
-            reply = await self._lane.send(b"*12\r\n" + command + packed(*client))
+            reply = await self._lane.send(b"*13\r\n" + command + packed(*client))
         if type(reply) is bytes:
             return reply
         if reply in (FORGOTTEN, BEHIND) or isinstance(reply, NoScriptError):
@@ -163,12 +166,18 @@ class Cache:
         await self._eval(SAVED.text, keys, *(b"%d" % ms for ms in instants_ms.values()))
 
     async def advance(self, epoch: bytes, *, anew: bool) -> int | None:
-        """Set the epoch forward, never back; return the one that holds, or None if Redis has none."""
-        held = await self._eval(ADVANCE.text, [self._epoch_key], epoch, b"1" if anew else b"0")
+        """Set the epoch forward, never back, and, unless *anew*, only on the server it was begun on.
+
+        Returns:
+            The one that holds, or None if Redis has none; negative where it is another server's, or of this
+            one's life before a restart or a promotion.
+        """
+        keys = [self._epoch_key, self._server_key]
+        held = await self._eval(ADVANCE.text, keys, epoch, b"1" if anew else b"0")
         return None if held is None else int(held)
 
     async def load_scripts(self) -> None:
-        """Teach the server the scripts that vouch for its memory: a restart forgets them."""
+        """Teach the server the scripts; where it forgot them, it forgot more."""
         for script in (TOUCH, INSTALL):
             await self._ask(partial(self._redis.execute_command, "SCRIPT LOAD", script.text))
 

@@ -1,6 +1,7 @@
 """Hear of every ended session: announced over Redis, made up for from PostgreSQL."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Iterable
 from datetime import timedelta
@@ -24,20 +25,21 @@ _RETRY_S = 0.1
 class Endings:
     """Iterate over the endings from the moment the block was entered.
 
-    After a lost connection, and every `quiet`, what the announcements missed is read in PostgreSQL.
+    After a lost connection, and every *replay_every*, what the announcements missed is read in PostgreSQL.
     """
 
     def __init__(
-        self, redis: Redis, channel: str, store: Store, *, quiet: timedelta, deadline: timedelta
+        self, redis: Redis, channel: str, store: Store, *, replay_every: timedelta, deadline: timedelta
     ) -> None:
         self._redis = redis
         self._channel = channel
         self._store = store
-        self._quiet = quiet.total_seconds()
+        self._replay_every = replay_every.total_seconds()
         self._deadline = deadline.total_seconds()
         self._pool: ConnectionPool | None = None
         self._listening: PubSub | None = None
         self._position = 0
+        self._replay_at = 0.0
         self._told: dict[SessionId, int] = {}
         self._next: deque[Ending] = deque()
 
@@ -54,6 +56,7 @@ class Endings:
             except (RedisError, OSError) as error:
                 raise StoreUnavailable("Redis") from error
             self._position = await self._store.position()
+            self._replay_at = time.monotonic() + self._replay_every
         except BaseException:
             await self._pool.disconnect()
             raise
@@ -77,9 +80,9 @@ class Endings:
         while not self._next:
             try:
                 await self._hear()
-            except (RedisError, OSError, StoreUnavailable):
+            except (RedisError, OSError):
                 await self._hang_up()
-                await self._catch_up()
+                await self._replay()
                 if not self._next:
                     await asyncio.sleep(_RETRY_S)
             except BaseException:
@@ -88,45 +91,48 @@ class Endings:
         return self._next.popleft()
 
     async def _hear(self) -> None:
-        if self._listening is None:
-            await self._listen()
+        listening = self._listening or await self._listen()
+        left = self._replay_at - time.monotonic()
+        if left <= 0:  # however much is announced: one that was not would wait for a silence
             await self._replay()
             return
-        message = await self._listening.get_message(timeout=self._quiet)
+        message = await listening.get_message(timeout=left)
         if message is None:
-            await asyncio.wait_for(self._listening.ping(), self._deadline)
-            if await self._listening.get_message(timeout=self._deadline) is None:
+            await asyncio.wait_for(listening.ping(), self._deadline)
+            message = await listening.get_message(timeout=self._deadline)
+            if message is None:
                 raise ConnectionError("the server stopped answering")
-            await self._replay()
-        elif message["type"] == "subscribe":  # the client connected again by itself
-            await self._replay()
+        if message["type"] == "subscribe":  # the client connected again by itself
+            self._replay_at = 0.0
         elif message["type"] == "message":
             self._take_announced(message["data"])
 
-    async def _listen(self) -> None:
-        """Subscribe, and wait until the server confirms it."""
+    async def _listen(self) -> PubSub:
+        """Subscribe, wait until the server confirms it, and let the record tell what came before."""
         assert self._pool is not None, "enter the block first"
         listening = self._listening = PubSub(self._pool)
+        self._replay_at = 0.0
         async with asyncio.timeout(self._deadline):
             await listening.subscribe(self._channel)
             while (message := await listening.get_message(timeout=None)) is not None:
                 if message["type"] == "subscribe":
-                    return
+                    break
+        return listening
 
     async def _hang_up(self) -> None:
         listening, self._listening = self._listening, None
         if listening is not None:
             await listening.aclose()
 
-    async def _catch_up(self) -> None:
-        try:
-            await self._replay()
-        except StoreUnavailable:
-            return  # neither store answers; both are asked again
-
     async def _replay(self) -> None:
-        position = await self._store.position()
-        self._take(await self._store.ended_since(self._position))
+        """Read what the announcements missed; while PostgreSQL is out of reach they are all there is."""
+        try:
+            position = await self._store.position()
+            self._take(await self._store.ended_since(self._position))
+        except StoreUnavailable:
+            self._replay_at = time.monotonic() + min(self._replay_every, self._deadline)
+            return
+        self._replay_at = time.monotonic() + self._replay_every
         self._position = position
         self._told = {session: at for session, at in self._told.items() if at >= position}
 

@@ -4,8 +4,7 @@ import asyncio
 import math
 from collections.abc import Sequence
 from datetime import timedelta
-from types import TracebackType
-from typing import Final, Self, cast
+from typing import Final, cast
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -56,14 +55,6 @@ class Lane:
         self._waiting: list[_Waiting] = []
         self._led = False
         self._crowded = False
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
     async def close(self) -> None:
         """Close the connection; the next command would open another."""

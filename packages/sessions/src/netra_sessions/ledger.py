@@ -183,21 +183,18 @@ class Ledger:
         """Write the activity to PostgreSQL; False if the record has no such live session."""
         seen = Activity(now_ms, session.requests, session.device, session.address)
         try:
-            if await self.store.save_one(digest, seen) is not None:
-                return True
-            await self.cache.fence([digest], b" not live")  # never a deletion: a fence may stand there
+            with due_within(self._deadline / 2):  # the user has an answer already
+                live = await self.store.save_one(digest, seen) is not None
+            if live:
+                await self.cache.saved({digest: now_ms})
+            else:
+                await self.cache.fence([digest], b" not live")  # never a deletion: a fence may stand there
+            return live
         except StoreUnavailable:
-            await self._unsaved(digest)
-            return True
+            return True  # a later use is told again that a write is due
         except CacheUnavailable as error:
             self.trust.lose(error)
-        return False
-
-    async def _unsaved(self, digest: bytes) -> None:
-        try:
-            await self.cache.saved({digest: 0})
-        except CacheUnavailable as error:
-            self.trust.lose(error)
+            return False
 
     def _stale(self, read_at: float) -> bool:
         return time.monotonic() - read_at > self.cache.fence_lasts.total_seconds() / 2

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 # What TOUCH answers when it has no session to return.
 ABSENT, FORGOTTEN, BEHIND = 0, 1, 2
 
-# KEYS: entry, epoch. ARGV: epoch, now, idle lifetime, coarse step, time to live (ms)[, device, address].
-# Answers '1' or '0' (is a write to PostgreSQL due?) and the session's JSON, or one of the numbers above.
+# KEYS: entry, epoch. ARGV: epoch, now, idle lifetime, coarse step, the same less the time that one write to
+# PostgreSQL is given, time to live (ms)[, device, address].
+# Answers '1' or '0' (is a write to PostgreSQL due?) and the session's JSON, or one of the numbers above. Who
+# is told '1' has the time to write and to say so by SAVED; if nobody does, a later use is told again.
 _TOUCH = """
 local found = redis.call('MGET', KEYS[1], KEYS[2])
 local entry, epoch = found[1], found[2]
@@ -23,21 +25,21 @@ if now >= tonumber(string.sub(entry, 13, 27)) or now - last >= tonumber(ARGV[3])
 local due = '0'
 if now - tonumber(string.sub(entry, 28, 42)) >= tonumber(ARGV[4]) then
   due = '1'
-  redis.call('SETRANGE', KEYS[1], 27, string.format('%15d', now))
-  redis.call('PEXPIRE', KEYS[1], ARGV[5])
+  redis.call('SETRANGE', KEYS[1], 27, string.format('%15d', now - ARGV[5]))
+  redis.call('PEXPIRE', KEYS[1], ARGV[6])
 end
 if now < last then now = last end
 local seen = string.format('%15d,"requests":%12d', now, string.sub(entry, 98, 109) + 1)
-if not ARGV[6] then
+if not ARGV[7] then
   redis.call('SETRANGE', KEYS[1], 70, seen)
   return due .. string.sub(entry, 55, 70) .. seen .. string.sub(entry, 110)
 end
 local body = string.find(entry, ',"id":"', 110, true)
 local address = string.find(entry, ',"address":', 110, true)
 local client = string.sub(entry, 110, address - 1)
-if ARGV[6] ~= '' then client = ',"device":' .. ARGV[6] end
-if ARGV[7] ~= '' then
-  client = client .. ',"address":' .. ARGV[7]
+if ARGV[7] ~= '' then client = ',"device":' .. ARGV[7] end
+if ARGV[8] ~= '' then
+  client = client .. ',"address":' .. ARGV[8]
 else
   client = client .. string.sub(entry, address, body - 1)
 end
@@ -90,15 +92,19 @@ end
 return found
 """
 
-# KEYS: epoch. ARGV: epoch, '1' if a missing epoch may be set. Answers the epoch that now holds, or nil.
+# KEYS: epoch, server. ARGV: epoch, '1' if it is a new one. Answers the epoch that now holds, or nil; with a
+# minus before it where this server was restarted or promoted since, so that its memory may be of the past:
+# both give it a new replication id.
 _ADVANCE = """
+local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 local epoch = redis.call('GET', KEYS[1])
-if not epoch and ARGV[2] ~= '1' then return false end
-if not epoch or epoch < ARGV[1] then
+local same = redis.call('GET', KEYS[2]) == server
+if (ARGV[2] == '1' or epoch and same) and (not epoch or epoch < ARGV[1]) then
   redis.call('SET', KEYS[1], ARGV[1])
+  redis.call('SET', KEYS[2], server)
   return ARGV[1]
 end
-return epoch
+return epoch and (same and epoch or '-' .. epoch)
 """
 
 # KEYS: entry. ARGV: the contents seen (from ',"id"' on). Drops the entry if it still holds them.

@@ -180,7 +180,7 @@ def encode_data(data: Mapping[str, JsonValue], *, limit_bytes: int) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"session data must be a JSON object: {type(error).__name__}") from error
     if read != data:
-        raise ValueError("session data must be a JSON object whose keys are strings")
+        raise ValueError("session data must read back equal: string keys, and lists instead of tuples")
     if size > limit_bytes:
         raise ValueError(f"session data has {size} bytes; the policy allows {limit_bytes}")
     return text

@@ -256,7 +256,7 @@ class Sessions:
             self._redis,
             self._ledger.cache.channel,
             self._ledger.store,
-            quiet=self._policy.cache_trust,
+            replay_every=self._policy.cache_trust,
             deadline=self._policy.deadline,
         )
 

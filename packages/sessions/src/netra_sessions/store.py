@@ -210,9 +210,9 @@ class Work:
         [record] = await self._all(_ROTATE, id=session, digest=digest, **_active(activity))
         return record
 
-    async def save(self, digest: bytes, activity: Activity) -> None:
-        """Write what a locked session was last used for."""
-        await self._all(_SAVE_ONE, digest=digest, **_active(activity))
+    async def save(self, activities: Mapping[bytes, Activity]) -> None:
+        """Write what locked sessions were last used for, by digest."""
+        await self._connection.execute(_SAVE, {"namespace": self._namespace, **_seen(activities)})
 
     async def end(self, sessions: Sequence[SessionId], reason: EndReason, now: datetime) -> list[Ending]:
         """End locked sessions."""
@@ -277,12 +277,7 @@ class Store:
 
     async def save(self, activities: Mapping[bytes, Activity]) -> None:
         """Write what live sessions were last used for, by digest."""
-        seen = activities.values()
-        await self._execute(
-            _SAVE, digests=list(activities), at=[from_ms(one.last_seen_ms) for one in seen],
-            requests=[one.requests for one in seen], devices=[one.device for one in seen],
-            addresses=[one.address for one in seen],
-        )  # fmt: skip
+        await self._execute(_SAVE, **_seen(activities))
 
     async def delete_ended(self, before: datetime) -> int:
         """Delete the rows of sessions that ended before *before*, and count them."""
@@ -337,6 +332,10 @@ class Store:
                 opened.callback(asyncio.get_running_loop().call_at(due, tear_down).cancel)
                 async with asyncio.timeout_at(due):
                     connection = await opened.enter_async_context(engine.connect())
+                    while _driver(connection).is_closed():  # the server went away while it lay in the pool
+                        await connection.invalidate()
+                        await connection.close()
+                        connection = await opened.enter_async_context(engine.connect())
                 driver = _driver(connection)
                 yield connection
         except Exception as error:
@@ -358,6 +357,17 @@ def _active(activity: Activity) -> dict[str, object]:
         "requests": activity.requests,
         "device": activity.device,
         "address": activity.address,
+    }
+
+
+def _seen(activities: Mapping[bytes, Activity]) -> dict[str, object]:
+    seen = activities.values()
+    return {
+        "digests": list(activities),
+        "at": [from_ms(one.last_seen_ms) for one in seen],
+        "requests": [one.requests for one in seen],
+        "devices": [one.device for one in seen],
+        "addresses": [one.address for one in seen],
     }
 
 

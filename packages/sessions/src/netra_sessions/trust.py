@@ -2,7 +2,8 @@
 
 PostgreSQL holds an epoch, every entry carries the one it was made in, and an entry of another epoch than
 Redis's is void. The epoch moves on when a session ended that Redis could not be told of, and when Redis
-lost its memory. Whoever asks Redis has read the epoch in PostgreSQL within `lasting`.
+lost its memory: when it is empty, lacks the scripts, or was restarted or promoted since the epoch began.
+Whoever asks Redis has read the epoch in PostgreSQL within `lasting`.
 """
 
 import asyncio
@@ -108,18 +109,15 @@ class Trust:
 
     async def _agree(self) -> int:
         """Bring both stores to one epoch, a new one if Redis forgot."""
-        forgotten, self._forgotten, floor = self._forgotten, False, 0
-        try:
-            if not forgotten:
-                epoch = await self._store.epoch()
-                held = await self._cache.advance(epoch_text(epoch), anew=False)
-                if held == epoch:
-                    return epoch
-                forgotten, floor = True, held or 0
-            epoch = await self._store.advance_epoch(floor=floor)
-            await self._cache.advance(epoch_text(epoch), anew=True)
-            await self._cache.load_scripts()
-        except BaseException:
-            self._forgotten = forgotten
-            raise
-        return epoch
+        epoch = await self._store.epoch()
+        held = await self._cache.advance(epoch_text(epoch), anew=False)
+        if held == epoch and not self._forgotten:
+            return epoch
+        self._forgotten = True
+        epoch = await self._store.advance_epoch(floor=abs(held or 0))
+        held = await self._cache.advance(epoch_text(epoch), anew=True)
+        if held is None or held < epoch:
+            raise CacheForgot  # it restarted once more
+        await self._cache.load_scripts()
+        self._forgotten = False
+        return held

@@ -99,15 +99,21 @@ class Upkeep:
         overdue = [record for record in locked if record.over(now_ms, idle_ms) is not None]
         if not overdue:
             return set()
-        current = await self._ledger.fence(change, overdue)
-        if current is None:
-            current, idle_ms = overdue, idle_ms + self._ledger.cache.coarse_ms
-        doomed = [record for record in current if record.over(now_ms, idle_ms) is not None]
-        for record in current:
-            if record not in doomed:
-                await change.work.save(record.digest, record.activity)
-                change.fresh.append(record)
-        endings = await change.work.end([record.id for record in doomed], EndReason.EXPIRED, now)
+        fenced = await self._ledger.fence(change, overdue)
+        if fenced is None:
+            idle_ms += self._ledger.cache.coarse_ms
+        doomed, used = list[SessionId](), list[Record]()
+        for record in overdue if fenced is None else fenced:
+            if record.over(now_ms, idle_ms) is None:
+                used.append(record)
+            else:
+                doomed.append(record.id)
+        if doomed and fenced is None:
+            await change.work.advance_epoch()
+        if used and fenced is not None:
+            await change.work.save({record.digest: record.activity for record in used})
+            change.fresh += used
+        endings = await change.work.end(doomed, EndReason.EXPIRED, now)
         change.endings += endings
         return {ending.session for ending in endings}
 
