@@ -118,7 +118,7 @@ def bench(session: nox.Session) -> None:
 def services(session: nox.Session) -> None:
     """Hold servers for a person's own session: -- up, down, status or urls."""
     install(session, "shared")
-    session.run("python", "-m", "netra_fixtures.services", *session.posargs)
+    session.run("python", "-m", "netra_fixtures.standing", *session.posargs)
 
 
 @nox.session

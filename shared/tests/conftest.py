@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import pytest
+import sqlalchemy.dialects.postgresql.asyncpg
+import sqlalchemy.ext.asyncio  # noqa: F401
 
+# A run of pytester in this process drops what it was first to import, and SQLAlchemy can't be imported twice.
 from .runs import Outcome, Run
 
 pytest_plugins = ["pytester"]

@@ -1,7 +1,9 @@
 """What a test proved is counted on the wire, and the servers agree."""
 
+import contextlib
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from netra_fixtures.evidence import Tap
+from netra_fixtures.tap import TRANSACTIONS, PostgresConversation
 
 from .runs import Run
 
@@ -158,3 +161,127 @@ def test_the_tap_ends_when_its_worker_does(tmp_path: Path) -> None:
 
     while Path(f"/proc/{pid}").exists() and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
         os.sched_yield()
+
+
+def test_an_interrupted_run_counts_and_reports_to_its_end(run: Run) -> None:
+    """Ctrl-C reaches the tap too; a person who presses it wants the report, not a traceback of ours."""
+    outcome = run(
+        """
+        import asyncio, os, signal, threading
+
+        async def test_interrupted(redis_client, netra_tap):
+            await redis_client.ping()
+            for pid in (netra_tap._process.pid, os.getpid()):
+                threading.Timer(0.2, os.kill, (pid, signal.SIGINT)).start()
+            await asyncio.sleep(20)
+        """
+    )
+
+    assert outcome.result.ret == pytest.ExitCode.INTERRUPTED
+    assert "Traceback" not in outcome.text
+
+
+def test_more_connections_than_a_usual_laptop_allows_files_pass_the_tap(tmp_path: Path, echo: str) -> None:
+    """Two descriptors a connection: at the usual 1,024 a test of six hundred clients would end the tap."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        tap = Tap(tmp_path / "tap")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    path = tap.link("wire", "redis", echo)
+    with contextlib.ExitStack() as stack:
+        stack.callback(tap.close)
+        for _ in range(100):
+            sock = stack.enter_context(socket.socket(socket.AF_UNIX))
+            sock.settimeout(30)
+            sock.connect(str(path))
+            sock.sendall(b"PING\r\n")
+            assert sock.recv(6)
+
+        assert tap.link_counts("wire")["commands"] == 100
+
+
+def test_a_tap_that_ends_fails_the_test_and_not_the_report(run: Run) -> None:
+    """Without counts nothing is proved; what was proved before must still be told."""
+    outcome = run(
+        """
+        import os, signal
+
+        async def test_before(redis_client):
+            await redis_client.ping()
+
+        async def test_ends(redis_client, netra_tap):
+            await redis_client.ping()
+            os.kill(netra_tap._process.pid, signal.SIGKILL)
+        """
+    )
+
+    assert outcome.result.ret == pytest.ExitCode.TESTS_FAILED
+    assert outcome.report["totals"]["passed"] == 1
+    assert "INTERNALERROR" not in outcome.text
+
+
+def test_rubbish_in_place_of_a_greeting_does_not_stop_the_tap(tap: Tap, echo: str) -> None:
+    """A message that says it is 0 bytes long must not be read for ever."""
+    path = tap.link("wire", "postgres", echo)
+    data = bytes(4) + (80877103).to_bytes(4, "big") + bytes(8)
+
+    assert talk(path, data) == data
+    assert tap.counts()["postgres"]["statements"] == 0
+
+
+def test_rows_that_are_copied_in_are_rows_written(run: Run) -> None:
+    """COPY is how much is loaded; rows read by it are not written."""
+    outcome = run(
+        """
+        import asyncpg
+
+        async def test_copy(postgres_endpoint):
+            connection = await asyncpg.connect(postgres_endpoint.dsn)
+            await connection.copy_records_to_table(
+                "orders", schema_name="shop", columns=["what"], records=[("a",), ("b",), ("c",)]
+            )
+            await connection.copy_from_query("select * from shop.orders", output=lambda data: _nothing())
+            await connection.close()
+
+        async def _nothing():
+            pass
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=1)
+    assert outcome.test("test_copy")["evidence"]["postgres"]["rows_written"] == 3
+
+
+def test_what_a_fresh_database_was_sent_is_held_against_the_server_too(run: Run) -> None:
+    """A clone of a test's own is dropped after it; its counts must be read before."""
+    outcome = run(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.fresh_database
+        async def test_rows(engine):
+            async with engine.begin() as connection:
+                await connection.execute(text("insert into shop.orders (what) values ('a'), ('b'), ('c')"))
+        """
+    )
+
+    (counter,) = (one for one in outcome.report["run"]["counters"] if one["link"] == "postgres")
+    assert counter["server"]["rows_written"] == 3
+    assert not any(counter["difference"].values())
+
+
+def test_an_empty_round_trip_is_no_transaction() -> None:
+    """A Sync alone begins nothing at the server, as when a pipeline ends or a driver resets its state."""
+    counts = memoryview(bytearray(64)).cast("Q")
+    talk = PostgresConversation(counts)
+    ready = b"Z\x00\x00\x00\x05I"
+    talk.sent((8).to_bytes(4, "big") + (196608).to_bytes(4, "big"))
+    talk.received(ready)
+
+    talk.sent(b"S\x00\x00\x00\x04")
+    talk.received(ready)
+
+    assert counts[TRANSACTIONS] == 0

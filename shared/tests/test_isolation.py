@@ -1,5 +1,6 @@
 """Every test finds PostgreSQL and Redis as the migrations left them, and what it commits is real."""
 
+import pytest
 import redis
 
 from netra_fixtures import Goal, PrivateRedis, Tier, business_value
@@ -98,32 +99,202 @@ def test_keys_written_in_one_test_are_gone_in_the_next(run: Run) -> None:
     outcome.result.assert_outcomes(passed=2)
 
 
-def test_tables_change_only_in_a_fresh_database(run: Run) -> None:
-    """A table that one test adds would be there for all later ones; the test that does it unasked is told."""
+@pytest.mark.parametrize(
+    "change",
+    [
+        "create table shop.extra (id int)",
+        "select 1 as id into shop.extra",
+        "do $$ begin create table shop.extra (id int); end $$",
+        "drop table shop.orders",
+        "grant select on shop.orders to public",
+    ],
+)
+def test_tables_change_only_in_a_fresh_database(run: Run, change: str) -> None:
+    """What one test adds or drops would be so for all later ones; the test that does it unasked is told."""
     outcome = run(
-        """
+        f"""
         import pytest
         from sqlalchemy import text
 
+        CHANGE = {change!r}
+        STATE = "select to_regclass('shop.extra'), relacl from pg_class where oid = 'shop.orders'::regclass"
+
         async def test_unasked(engine):
             async with engine.begin() as connection:
-                await connection.execute(text("create table shop.extra (id int)"))
+                await connection.execute(text(CHANGE))
 
         async def test_next(engine):
             async with engine.begin() as connection:
-                assert await connection.scalar(text("select to_regclass('shop.extra')")) is None
-                await connection.execute(text("insert into shop.orders (what) values ('a')"))
+                assert (await connection.execute(text(STATE))).one() == (None, None)
 
         @pytest.mark.fresh_database
         @pytest.mark.parametrize("turn", [1, 2])
         async def test_asked(engine, turn):
             async with engine.begin() as connection:
-                await connection.execute(text("create table shop.extra (id int)"))
+                await connection.execute(text(CHANGE))
         """
     )
 
     outcome.result.assert_outcomes(passed=4, errors=1)
     assert "mark it @pytest.mark.fresh_database" in outcome.text
+
+
+def test_a_temporary_table_is_no_change(run: Run) -> None:
+    """Bulk loads go through temporary tables; nobody else ever sees these."""
+    outcome = run(
+        """
+        from sqlalchemy import text
+
+        async def test_load(engine):
+            async with engine.begin() as connection:
+                await connection.execute(text("create temp table load (id serial primary key, what text)"))
+                await connection.execute(text("insert into shop.orders (what) select what from load"))
+                await connection.execute(text("drop table load"))
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=1)
+
+
+LEFTOVERS = '''
+import pytest
+
+import shop
+
+TABLES = """
+create table shop."Odd ""Name" ("Id" int generated always as identity primary key, n int,
+                                twice int generated always as (n * 2) stored);
+insert into shop."Odd ""Name" (n) values (1);
+create materialized view shop.taken as select count(*) from shop.orders;
+create table shop.parent (a int);
+create table shop.child () inherits (shop.parent);
+insert into shop.child values (1);
+create table shop.parts (a int) partition by range (a);
+create table shop.low partition of shop.parts for values from (0) to (10);
+create table shop.high partition of shop.parts for values from (10) to (20);
+insert into shop.parts values (1), (11);
+"""
+STATE = """
+select current_setting('work_mem'), (select count from shop.taken), (select count(*) from pg_largeobject_metadata),
+       (select array_agg(("Id", n, twice)::text) from shop."Odd ""Name"),
+       (select array_agg((tableoid::regclass, a)::text) from shop.parent),
+       (select array_agg((tableoid::regclass, a)::text order by a) from shop.parts)
+"""
+CHANGES = [
+    'update shop."Odd ""Name" set n = 2',
+    "refresh materialized view shop.taken",
+    "update shop.parent set a = 2",
+    "update shop.parts set a = 12 where a = 1",
+    "select lo_from_bytea(0, 'x')",
+    "do $$ begin execute format('alter database %I set work_mem = 999', current_database()); end $$",
+    "select 1",
+]
+seen = []
+
+async def migrate(engine):
+    await shop.migrate(engine)
+    async with engine.begin() as connection:
+        for statement in filter(str.strip, TABLES.split(";")):
+            await connection.exec_driver_sql(statement)
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_change(engine, change):
+    async with engine.begin() as connection:
+        seen.append((await connection.exec_driver_sql(STATE)).one())
+        assert seen[-1] == seen[0]
+        await connection.exec_driver_sql("insert into shop.orders (what) values ('a')")
+        await connection.exec_driver_sql(change)
+'''
+
+
+def test_whatever_a_schema_holds_is_as_the_migrations_left_it(run: Run) -> None:
+    """Views that keep rows, inheritance, partitions, large objects and settings leak as rows do."""
+    outcome = run(LEFTOVERS, "-o", "netra_migrations=test_shop:migrate")
+
+    outcome.result.assert_outcomes(passed=7)
+
+
+def test_settings_users_and_functions_of_redis_are_undone(run: Run) -> None:
+    """FLUSHALL takes the keys only; a memory limit that stays fails a test that never heard of it."""
+    outcome = run(
+        r"""
+        import pytest
+
+        LIBRARY = "#!lua name=mine\nredis.register_function('one', function() return 1 end)"
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        async def test_settings(redis_client, turn):
+            assert list((await redis_client.config_get("maxmemory")).values()) in (["0"], [b"0"])
+            assert await redis_client.acl_users() in (["default"], [b"default"])
+            await redis_client.function_load(LIBRARY)
+            await redis_client.config_set("maxmemory", "3mb")
+            await redis_client.acl_setuser("ann", enabled=True)
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=2)
+
+
+def test_rows_are_deleted_whatever_refers_to_them_and_the_database_stays(run: Run) -> None:
+    """A clone costs fifty times what deleting does; keys and triggers must not make it needed."""
+    outcome = run(
+        """
+        import pytest
+        import shop
+
+        async def migrate(engine):
+            await shop.migrate(engine)
+            async with engine.begin() as connection:
+                for statement in (
+                    "create table shop.a (id int primary key, b int)",
+                    "create table shop.b (id int primary key, a int references shop.a)",
+                    "alter table shop.a add foreign key (b) references shop.b deferrable initially deferred",
+                    "create function shop.no() returns trigger language plpgsql as"
+                    " $$ begin raise 'rows stay'; end $$",
+                    "create trigger no before delete on shop.a for each row execute function shop.no()",
+                ):
+                    await connection.exec_driver_sql(statement)
+
+        seen = set()
+
+        @pytest.mark.parametrize("turn", range(3))
+        async def test_cycle(engine, turn):
+            async with engine.begin() as connection:
+                which = "select oid from pg_database where datname = current_database()"
+                seen.add((await connection.exec_driver_sql(which)).scalar())
+                assert len(seen) == 1
+                for statement in ("insert into shop.a values (1, 2)", "insert into shop.b values (2, 1)",
+                                  "delete from shop.kinds", "insert into shop.orders (what) values ('a')"):
+                    await connection.exec_driver_sql(statement)
+        """,
+        "-o",
+        "netra_migrations=test_shop:migrate",
+    )
+
+    outcome.result.assert_outcomes(passed=3)
+
+
+def test_a_test_may_end_every_session_of_its_database(run: Run) -> None:
+    """What happens when connections are cut is worth a test; the kit's own session is among them."""
+    outcome = run(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        CUT = "select pg_terminate_backend(pid) from pg_stat_activity" \\
+            " where pid <> pg_backend_pid() and datname = current_database()"
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        async def test_cut(engine, turn):
+            async with engine.begin() as connection:
+                assert await connection.scalar(text("select count(*) from shop.orders")) == 0
+                await connection.execute(text("insert into shop.orders (what) values ('a')"))
+            async with engine.begin() as connection:
+                await connection.execute(text(CUT))
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=2)
 
 
 def test_an_open_transaction_does_not_hang_the_next_test(run: Run) -> None:

@@ -100,6 +100,22 @@ def test_a_seed_gives_the_same_order_and_the_same_draws_again(run: Run) -> None:
     assert "netra: --seed=7" in first
 
 
+def test_every_worker_draws_from_the_runs_seed(run: Run) -> None:
+    """Workers that drew seeds of their own would show one and use another."""
+    source = "def test_seed(netra_worker):\n    assert netra_worker.seed == 7\n"
+
+    run(source, "-n", "2", "--seed=7").result.assert_outcomes(passed=1)
+
+
+def test_a_run_without_junitxml_or_a_place_for_its_report_ends_as_its_tests_did(run: Run) -> None:
+    """What the report needs must not break a run that proved something."""
+    outcome = run(VALUED, "-p", "no:junitxml", "--report-dir=/proc/nowhere")
+
+    outcome.result.assert_outcomes(passed=9)
+    assert outcome.result.ret == pytest.ExitCode.OK
+    assert "the report can't be written" in outcome.text
+
+
 def test_a_run_without_integration_tests_leaves_the_last_report_alone(run: Run) -> None:
     """A quick run of unit tests must not hide what the last real run proved."""
     before = run(VALUED).report

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import asyncpg
 import pytest
 import redis
 
+from netra_fixtures import lease
 from netra_fixtures.waiting import eventually
 
 from .runs import Run
@@ -30,7 +32,7 @@ async def test_both(engine, redis_client, namespace):
 def services(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
     """Run the command that holds servers for a person's own session."""
     return subprocess.run(
-        [sys.executable, "-m", "netra_fixtures.services", *arguments],
+        [sys.executable, "-m", "netra_fixtures.standing", *arguments],
         env={**os.environ, "XDG_CACHE_HOME": str(cache)},
         capture_output=True,
         text=True,
@@ -243,3 +245,147 @@ def test_a_person_can_hold_servers_for_a_session(tmp_path: Path) -> None:
     assert "PostgreSQL 18." in status.stdout
     assert down.stdout == "the servers are down\n"
     assert services("urls", cache=tmp_path).returncode == 1
+
+
+def test_a_run_inside_a_run_leaves_the_outer_one_alone(run: Run) -> None:
+    """Teams test their own pytest plugins with pytest in the same process, which may lock its own files again."""
+    outcome = run(
+        """
+        import os
+        from netra_fixtures.lease import Run
+
+        async def test_outer(redis_client, netra_worker):
+            await redis_client.ping()
+            os.utime(netra_worker.directory, (0, 0))
+            Run().end()
+            await redis_client.ping()
+            assert netra_worker.directory.exists()
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=1)
+
+
+def test_another_run_that_names_another_database_of_the_server_is_no_leftover(
+    run: Run, by_hand: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two teams share a server, each with a database of its own; neither sweeps away what the other works in."""
+    for variable, url in by_hand.items():
+        monkeypatch.setenv(variable, url)
+    other = by_hand["NETRA_POSTGRES_URL"].replace("/postgres", "/other")
+
+    async def hold() -> list[str]:
+        connection = await asyncpg.connect(by_hand["NETRA_POSTGRES_URL"])
+        await connection.execute("create database other")
+        await connection.execute("create database netra_neighbor_gw0")
+        await connection.execute("select pg_advisory_lock_shared(hashtext('netra_neighbor'))")
+        monkeypatch.setenv("NETRA_POSTGRES_URL", other)
+        outcome = await asyncio.to_thread(run, USE_BOTH)
+        outcome.result.assert_outcomes(passed=1)
+        rows = await connection.fetch("select datname from pg_database")
+        await connection.close()
+        return [row["datname"] for row in rows]
+
+    assert "netra_neighbor_gw0" in asyncio.run(hold())
+
+
+def test_a_module_of_the_users_does_not_stand_in_for_one_of_pythons(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A project may well have a socketserver.py or a queue.py at its root."""
+    run("def test_unit():\n    pass\n")  # lays out the folder
+    Path("test_shop.py").write_text(USE_BOTH)
+    Path("socketserver.py").write_text("raise SystemExit('mine')")
+    monkeypatch.delenv("PYTHONPATH")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-rs"], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert "1 passed" in done.stdout, done.stdout
+
+
+def test_a_kept_cluster_that_is_spoilt_is_made_anew(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept was written without fsync; a machine that lost power must not need to be told to forget it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run(USE_BOTH)
+    (kept,) = tmp_path.glob("netra-fixtures/pg-*")
+    (kept / "PG_VERSION").write_bytes(b"")
+
+    run(USE_BOTH).result.assert_outcomes(passed=1)
+    run(USE_BOTH).result.assert_outcomes(passed=1)
+
+    assert (kept / "PG_VERSION").read_text() == "18\n"
+
+
+def test_nobody_else_on_the_machine_can_use_servers_held_for_a_person(by_hand: dict[str, str]) -> None:
+    """A superuser of PostgreSQL runs programs as the server's user, and ports are open to every local user."""
+
+    async def without_password() -> None:
+        url = by_hand["NETRA_POSTGRES_URL"].split("@")[1]
+        await asyncpg.connect(f"postgresql://netra:wrong@{url}")
+
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        asyncio.run(without_password())
+    host = by_hand["NETRA_REDIS_URL"].split("@")[1]
+    with redis.Redis.from_url(f"redis://{host}") as client, pytest.raises(redis.AuthenticationError):
+        client.ping()
+
+
+def test_a_changed_migration_is_run_and_no_kept_cluster_stands_in_for_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests that run against yesterday's tables are worse than slow ones."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    run(USE_BOTH)
+    shop = Path("shop.py")
+    shop.write_text(shop.read_text().replace("what text", "what text, paid bool"))
+
+    run(USE_BOTH.replace("(what) values ('a')", "(paid) values (true)")).result.assert_outcomes(passed=1)
+
+
+def test_what_a_killed_run_left_is_removed_and_a_living_run_is_not() -> None:
+    """Memory that a killed run filled would stay filled until the machine restarts."""
+    hold = (
+        "import time; from netra_fixtures.lease import Run;"
+        "run = Run(); print(run.directory, flush=True); time.sleep(60)"
+    )
+    directories = []
+    for ends in (True, False):
+        process = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        directories.append(Path(process.stdout.readline().strip()))
+        if ends:
+            process.kill()
+            process.communicate()
+    dead, living = directories
+    try:
+        for directory in directories:
+            os.utime(directory, (0, 0))
+
+        lease.Run().end()
+
+        assert not dead.exists()
+        assert living.exists()
+    finally:
+        process.kill()
+        process.communicate()
+        shutil.rmtree(living, ignore_errors=True)
+
+
+def test_no_other_user_can_open_what_a_run_keeps(run: Run) -> None:
+    """The folder's name can be listed, and who opens a lock's file can hold it, who opens a socket can command."""
+    outcome = run(
+        """
+        import os
+
+        async def test_modes(engine, redis_client, netra_worker):
+            await redis_client.ping()
+            for entry in os.scandir(netra_worker.directory):
+                assert entry.stat().st_mode & 0o077 == 0, entry.name
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=1)

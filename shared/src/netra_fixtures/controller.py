@@ -39,10 +39,11 @@ class Controller:
         self._reports: list[pytest.TestReport | pytest.CollectReport] = []
         self._accounts: list[dict[str, Any]] = []
         self._report: RunReport | None = None
+        self._unwritten: OSError | None = None
         option = config.getoption("report_dir")
         self.directory = Path(config.invocation_params.dir, option) if option else config.rootpath / DIRECTORY
         self._junit = self.run.directory / "junit.xml"
-        self._own_junit = config.getoption("xmlpath", None) is None
+        self._own_junit = config.pluginmanager.hasplugin("junitxml") and not config.getoption("xmlpath")
         if self._own_junit:
             config.option.xmlpath = str(self._junit)
 
@@ -103,7 +104,10 @@ class Controller:
         if missed and self.config.getoption("enforce_budgets") and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
             self._report = self._summed(pytest.ExitCode.TESTS_FAILED)
-        self._write(self._report)
+        try:
+            self._write(self._report)
+        except OSError as error:
+            self._report, self._unwritten = None, error
 
     def _summed(self, exit_status: int) -> RunReport:
         from netra_fixtures import report
@@ -137,6 +141,11 @@ class Controller:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say in the terminal what was proved, and where the report is."""
+        if self._unwritten:
+            terminalreporter.write_line(
+                f"netra: the report can't be written: {self._unwritten}; name another folder with --report-dir",
+                red=True,
+            )
         if self._report:
             from netra_fixtures.report import write_summary
 

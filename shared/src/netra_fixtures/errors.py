@@ -71,7 +71,7 @@ class DatabaseDefinitionChanged(NetraFixturesError):
 
     def __init__(self) -> None:
         super().__init__(
-            "the test ran CREATE, ALTER or DROP in the worker's database; mark it @pytest.mark.fresh_database"
+            "the test ran CREATE, ALTER, DROP or the like in the worker's database; mark it @pytest.mark.fresh_database"
         )
 
 

@@ -102,9 +102,9 @@ class Tap:
         return answer
 
     def close(self) -> None:
-        """End the process and wait for it."""
-        with contextlib.suppress(OSError):
-            self._process.communicate(timeout=10)
+        """End the process and wait for it; a child that a test forked may still hold its stdin."""
+        self._process.kill()
+        self._process.communicate()
 
 
 class Ledger:

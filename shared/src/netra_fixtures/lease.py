@@ -14,9 +14,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from netra_fixtures.errors import ServerDied, ServicesUnavailable
 from netra_fixtures.settings import Settings
@@ -28,16 +28,23 @@ START_DEADLINE_S = 30
 ANSWER_DEADLINE_S = 120
 POLL_S = 0.002
 SHARED_MEMORY = Path("/dev/shm")
+LONGEST_BASE = 40  # a Unix socket's path has 107 bytes, and up to 60 of them come below the base
 
 
 class Run:
     """The directory of one run and the lock that keeps its services alive; the process that made it holds both."""
 
+    # of this process, which could lock its own leases again, and would free them by that
+    _held: ClassVar[set[Path]] = set()
+
     def __init__(self) -> None:
         base = _roomy_base()
-        _sweep(base)
+        _sweep(base, but=self._held)
         self.directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+        for name in ("lease", "lock"):
+            (self.directory / name).touch(mode=0o600)  # who can open a file can lock it
         self.directory.chmod(0o711)  # the server's user passes through; what is inside is closed to it
+        self._held.add(self.directory)
         self._lease = (self.directory / "lease").open("w")
         fcntl.lockf(self._lease, fcntl.LOCK_EX)
 
@@ -49,6 +56,7 @@ class Run:
             while self.directory.exists() and time.monotonic() < limit:
                 time.sleep(POLL_S)
         shutil.rmtree(self.directory, ignore_errors=True)
+        self._held.discard(self.directory)
 
 
 def _roomy_base() -> Path:
@@ -57,16 +65,17 @@ def _roomy_base() -> Path:
         room = os.statvfs(SHARED_MEMORY)
         if room.f_bavail * room.f_frsize >= ROOM_BYTES and os.access(SHARED_MEMORY, os.W_OK):
             return SHARED_MEMORY
-    return Path(tempfile.gettempdir())
+    base = Path(tempfile.gettempdir())
+    return base if len(os.fsencode(base)) <= LONGEST_BASE else Path("/tmp")
 
 
-def _sweep(base: Path) -> None:
+def _sweep(base: Path, *, but: Collection[Path]) -> None:
     """Remove what runs left whose holder and supervisor were both killed."""
-    for left in base.glob(PREFIX + "*"):
+    for left in set(base.glob(PREFIX + "*")).difference(but):
         with contextlib.suppress(OSError):
             if left.stat().st_uid != os.geteuid() or time.time() - left.stat().st_mtime < STALE_S:
                 continue
-            with (left / "lease").open("r+") as lease:
+            with (left / "lease").open("a+") as lease:  # one killed early has none
                 fcntl.lockf(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left, ignore_errors=True)
 
@@ -116,7 +125,7 @@ class Lease:
         what = {"directory": str(self.directory), "cache": cache, "redis": self.settings.redis}
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "netra_fixtures.supervisor", json.dumps(what)],
+            [sys.executable, "-P", "-m", "netra_fixtures.supervisor", json.dumps(what)],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -63,8 +63,13 @@ class PrivateRedis(PrivateServer):
         await self._act("start")
 
     async def flush(self) -> None:
-        """Remove every key, as an operator would."""
-        await asyncio.to_thread(ask, self._direct, b"FLUSHALL")
+        """Remove every key, as an operator would.
+
+        Raises:
+            ConnectionError: the server doesn't run.
+        """
+        if await asyncio.to_thread(ask, self._direct, b"FLUSHALL") != b"+OK":
+            raise ConnectionError(f"{self.name} took no FLUSHALL; start it first")
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import socketserver
+import subprocess
 import sys
 import threading
 import time
@@ -78,15 +79,20 @@ class Supervisor:
         began = time.monotonic()
         owned.add(name)
         self._servers[name] = server
-        sealed = False
         if isinstance(server, PostgresServer):
             server.create()
-            sealed = server.pristine is not None
-        server.start()
+        try:
+            server.start()
+        except ServicesUnavailable:
+            if not isinstance(server, PostgresServer) or server.pristine is None:
+                raise
+            server.forget_pristine()  # kept without fsync: a machine that crashed may have spoilt it
+            server.create()
+            server.start()
         return {
             "name": name,
             "socket": str(server.socket_path),
-            "sealed": sealed,
+            "sealed": isinstance(server, PostgresServer) and server.pristine is not None,
             "start_s": time.monotonic() - began,
             **self.backend.about(server),
         }
@@ -183,7 +189,7 @@ class Supervisor:
                 answers.append(work())
             except ServicesUnavailable as error:
                 answers.append({"unavailable": [error.service, error.reason, error.remedy]})
-            except (NetraFixturesError, OSError) as error:
+            except (NetraFixturesError, OSError, subprocess.SubprocessError) as error:
                 answers.append({"unavailable": ["the service", str(error), "see the reason"]})
             done.set()
         for name in list(self._servers):
@@ -193,7 +199,7 @@ class Supervisor:
 
     def _until_released(self) -> None:
         """Block until the run's lock is free: let go, or its holder is dead."""
-        with (self.directory / "lease").open("r+") as lease, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), (self.directory / "lease").open("r+") as lease:
             fcntl.lockf(lease, fcntl.LOCK_EX)
         self._ending = True
         self._wanted.release()

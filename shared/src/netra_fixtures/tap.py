@@ -15,7 +15,9 @@ import contextlib
 import json
 import mmap
 import os
+import resource
 import selectors
+import signal
 import socket
 import sys
 from collections import deque
@@ -27,14 +29,13 @@ PARENT_CHECK_S = 1.0
 
 SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 WRITES = frozenset({b"INSERT", b"UPDATE", b"DELETE", b"MERGE"})
-DEFINITIONS = frozenset({b"CREATE", b"ALTER", b"DROP"})
 
 ROWS, COLUMNS = 64, 8  # of the file of counts
 COUNTERS = {
-    "postgres": ("connections", "statements", "transactions", "rows_written", "definitions"),
+    "postgres": ("connections", "statements", "transactions", "rows_written"),
     "redis": ("connections", "commands", "bytes_received"),
 }
-CONNECTIONS, STATEMENTS, TRANSACTIONS, ROWS_WRITTEN, DEFINITIONS_MADE = range(5)
+CONNECTIONS, STATEMENTS, TRANSACTIONS, ROWS_WRITTEN = range(4)
 COMMANDS, BYTES_RECEIVED = 1, 2
 
 Counts = memoryview
@@ -112,6 +113,8 @@ class PostgresConversation:
         while len(out) - at >= 8:
             end = at + int.from_bytes(out[at : at + 4], "big")
             code = int.from_bytes(out[at + 4 : at + 8], "big")
+            if end < at + 8:
+                raise ValueError("no startup message")
             if end > len(out):
                 break
             at = end
@@ -161,8 +164,6 @@ class PostgresConversation:
         if verb in WRITES or (verb == b"COPY" and self._copying_in):
             self._counts[ROWS_WRITTEN] += int(tag.rsplit(b" ", 1)[1])
             self._copying_in = False
-        elif verb in DEFINITIONS:
-            self._counts[DEFINITIONS_MADE] += 1
 
 
 class RedisConversation:
@@ -322,7 +323,7 @@ class Tap:
         while True:
             try:
                 client, _ = link.listener.accept()
-            except BlockingIOError:
+            except OSError:  # nobody waits any more, or no descriptor is left: whoever waits is taken later
                 return
             try:
                 server = link.dial()
@@ -431,6 +432,10 @@ def mapped(path: str) -> Counts:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    # Ctrl-C reaches the whole group: the worker still counts at its end
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection takes two
+    with contextlib.suppress(BrokenPipeError):
         Tap(mapped(sys.argv[1])).run()
     sys.exit(0)

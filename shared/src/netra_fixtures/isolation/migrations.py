@@ -13,7 +13,7 @@ from netra_fixtures.services.endpoint import PostgresEndpoint
 
 ENTRY_POINTS = "netra.migrations"
 RUNNERS = ("alembic", "sqlalchemy", "asyncpg")
-OURS = ("migrations.py", "template.py", "connection.py")
+OURS = ("migrations.py", "template.py", "connection.py", "../services/postgres.py")
 
 
 class Migrations:
@@ -33,7 +33,7 @@ class Migrations:
                 digest.update(f"{name}={version(name)}".encode())
             except ModuleNotFoundError:
                 digest.update(f"{name} is missing".encode())
-        for path in (*(Path(__file__).with_name(name) for name in OURS), *self._files()):
+        for path in (*(Path(__file__).parent / name for name in OURS), *self._files()):
             digest.update(str(path.name).encode() + path.read_bytes())
         digest.update(repr(sorted(self.targets.items())).encode())
         return digest.hexdigest()[:16]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import asyncpg
 
 
+CHANGED = "select exists (select from netra_fixtures.changed)"
+CLEAN = (0, 0, False, False)  # what `netra_fixtures.empty()` gives where there is nothing to do
 LOOK = 2  # transactions of `read_counters`
 LOOKS = 20
 LOOK_AGAIN_S = 0.1
@@ -72,33 +74,40 @@ class WorkerDatabase:
                 ) from error
             raise
         self.version = self._connection.get_settings().server_version.split()[0]
-        self._empty = await self._connection.prepare(
-            "select netra_fixtures.empty() from netra_fixtures.dirty where dirty"
-        )
+        condition = await self._connection.fetchval("select condition from netra_fixtures.look")
+        self._empty = await self._connection.prepare(f"select netra_fixtures.empty() where {condition}")
         self._baseline = await read_counters(self._connection)
         self.own_transactions = self.own_rows = 0
 
-    def empty(self, *, renew: bool = False) -> None:
-        """Leave the database as the migrations left it.
-
-        Args:
-            renew: clone it anew whatever it holds, since its tables may have changed.
-        """
+    def empty(self) -> bool:
+        """Leave the database as the migrations left it; return whether a test changed its tables."""
         import asyncpg
 
-        deleted = restored = None
-        if not renew:
-            self.own_transactions += 1
-            # someone may still hold a lock, or tables may have changed under the function: then it is cloned anew
-            with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-                deleted, restored = self.database.wait(self._empty.fetchval()) or (0, 0)
-        if deleted is None or restored is None:
-            self.renew()
-        else:
+        failures = (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+            OSError,
+            TimeoutError,
+        )
+        changed = False
+        self.own_transactions += 1
+        try:
+            deleted, restored, renew, changed = self.database.wait(self._empty.fetchval()) or CLEAN
             self.own_rows += deleted + restored
+        except failures:  # a table is gone, someone still holds a lock, or has ended our session
+            renew = True
+            with contextlib.suppress(*failures):
+                changed = self.database.wait(self._connection.fetchval(CHANGED))
+                self.own_transactions += 1
+        if renew:
+            self.renew()
+        return changed
 
     def renew(self) -> None:
         """Drop the database, whoever is connected to it, and clone it anew."""
+        if self._connection.is_closed():  # the start of a session is counted as the emptying that failed
+            self._connection = self.database.wait(self.database.connect(self.endpoint))
         self._settle()
         self.database.wait(self._connection.close())
         self.database.drop(self.name)
@@ -122,11 +131,8 @@ class WorkerDatabase:
             return
         before = self._tap.link_counts("postgres")
         yield self.endpoint
-        now = self._tap.link_counts("postgres")
-        self._expected += _ended(now) - _ended(before)
-        changed = now["definitions"] != before["definitions"]
-        self.empty(renew=changed)
-        if changed:
+        self._expected += _ended(self._tap.link_counts("postgres")) - _ended(before)
+        if self.empty():
             raise DatabaseDefinitionChanged()
 
     def _settle(self) -> None:

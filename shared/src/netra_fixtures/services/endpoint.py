@@ -20,6 +20,10 @@ class Endpoint(BaseModel):
     socket: Path | None = None
 
     @property
+    def _authority(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def target(self) -> Path | tuple[str, int]:
         """What a plain socket connects to: the path of a Unix socket, or (host, port)."""
         return self.socket or (self.host, self.port)
@@ -50,7 +54,7 @@ class PostgresEndpoint(Endpoint):
             return (
                 f"{driver}://{login}@/{self.database}?host={quote(str(self.socket.parent))}&port={self.port}"
             )
-        return f"{driver}://{login}@{self.host}:{self.port}/{self.database}"
+        return f"{driver}://{login}@{self._authority}/{self.database}"
 
     @property
     def dsn(self) -> str:
@@ -69,7 +73,7 @@ class PostgresEndpoint(Endpoint):
             ValueError: it is no such URL.
         """
         parts = urlsplit(url)
-        if parts.scheme.split("+")[0] not in {"postgresql", "postgres"} or not parts.hostname:
+        if parts.scheme.split("+")[0] not in {"postgresql", "postgres"} or not parts.hostname or parts.query:
             raise ValueError("expected postgresql://user:password@host:port/database")
         return cls(
             host=parts.hostname,
@@ -96,7 +100,7 @@ class RedisEndpoint(Endpoint):
             login = f"{quote(self.username, safe='')}:{quote(self.password.get_secret_value(), safe='')}@"
         if self.socket:
             return f"unix://{login}{quote(str(self.socket))}?db={self.db}"
-        return f"redis://{login}{self.host}:{self.port}/{self.db}"
+        return f"redis://{login}{self._authority}/{self.db}"
 
     def client(self, **options: Any) -> "Redis":
         """Make an async client; the caller closes it.
@@ -116,7 +120,7 @@ class RedisEndpoint(Endpoint):
             ValueError: it is no such URL.
         """
         parts = urlsplit(url)
-        if parts.scheme not in {"redis", "valkey"} or not parts.hostname:
+        if parts.scheme not in {"redis", "valkey"} or not parts.hostname or parts.query:
             raise ValueError("expected redis://user:password@host:port/db")
         return cls(
             host=parts.hostname,

@@ -33,7 +33,8 @@ SETTINGS: Mapping[str, str] = {
 INITDB = (
     "--no-sync",
     "--no-instructions",
-    "--auth=trust",
+    "--auth-local=trust",
+    "--auth-host=scram-sha-256",
     f"--username={SUPERUSER}",
     "--encoding=UTF8",
     "--locale=C",
@@ -118,7 +119,7 @@ class PostgresServer:
                 copy_cluster(self.pristine, self.data)
                 self.owner.take(self.data)
                 return
-            shutil.rmtree(self.data, ignore_errors=True)
+            self.forget_pristine()
         try:
             done = subprocess.run(
                 [self.installation / "bin" / "initdb", "-D", self.data, *INITDB],
@@ -136,6 +137,13 @@ class PostgresServer:
                 f"initdb failed: {failed}",
                 "run as a user that the machine knows, or set NETRA_POSTGRES_URL",
             )
+
+    def forget_pristine(self) -> None:
+        """Remove a pristine cluster that is of no use, and what was made of it; `create` runs initdb then."""
+        if self.pristine is not None:
+            shutil.rmtree(self.pristine, ignore_errors=True)
+            self.pristine = None
+        shutil.rmtree(self.data, ignore_errors=True)
 
     def start(self, *, deadline_s: float = 30) -> None:
         """Start the server and return once it takes connections.

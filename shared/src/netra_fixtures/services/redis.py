@@ -95,6 +95,10 @@ class RedisServer:
     def socket_path(self) -> Path:
         return self.directory / "redis.sock"
 
+    @property
+    def _dump(self) -> Path:
+        return self.directory / "dump.rdb"
+
     def start(self, *, deadline_s: float = 10) -> None:
         """Start the server and return once it answers PING.
 
@@ -126,8 +130,7 @@ class RedisServer:
             if keep:
                 ask(self.socket_path, b"SAVE")
             else:
-                with contextlib.suppress(FileNotFoundError):
-                    (self.directory / "dump.rdb").unlink()
+                self._dump.unlink(missing_ok=True)
             self.process.end(signal.SIGTERM)
 
     def abandon(self) -> None:
@@ -138,8 +141,8 @@ class RedisServer:
         """Kill the server with SIGKILL; what it held is gone."""
         if self.process:
             self.process.end(signal.SIGKILL)
-        with contextlib.suppress(FileNotFoundError):
-            self.socket_path.unlink()
+        self.socket_path.unlink(missing_ok=True)
+        self._dump.unlink(missing_ok=True)
 
 
 def ask(path: Path, command: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Servers for a person's own session: ``python -m netra_fixtures.services up|down|status|urls``.
+"""Servers for a person's own session: ``python -m netra_fixtures.standing up|down|status|urls``.
 
 They are empty, live in memory, and stay until ``down``: nothing of value belongs there.
 """
@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -19,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable
+from netra_fixtures.isolation.connection import Database
 from netra_fixtures.lease import Run
 from netra_fixtures.services.embedded import Embedded
+from netra_fixtures.services.endpoint import PostgresEndpoint
 from netra_fixtures.services.postgres import SUPERUSER
+from netra_fixtures.services.redis import ask
 from netra_fixtures.settings import REDIS_ENGINES, cache_folder
 
 START_DEADLINE_S = 60
@@ -52,6 +56,7 @@ class Standing:
         Raises:
             ServicesUnavailable: another process holds it.
         """
+        self.path.touch(mode=0o600)
         with self.path.open("a+") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,7 +75,7 @@ def up(standing: Standing, redis: str) -> int:
     """Start the servers in a process of their own, unless they stand, and say what to export."""
     if standing.read() is None:
         holder = subprocess.Popen(
-            [sys.executable, "-m", "netra_fixtures.services", "hold", f"--redis={redis}"],
+            [sys.executable, "-m", "netra_fixtures.standing", "hold", f"--redis={redis}"],
             start_new_session=True,
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -99,10 +104,18 @@ def hold(standing: Standing, redis: str) -> int:
         postgres.create()
         postgres.start()
         keys.start()
+        password = secrets.token_urlsafe(16)  # every user of the machine reaches a port
+        admin = PostgresEndpoint(
+            user=SUPERUSER, database="postgres", socket=postgres.socket_path, port=postgres.port or 5432
+        )
+        database = Database(admin, time_factor=1)
+        database.execute(f"alter role {SUPERUSER} password '{password}'")
+        database.close()
+        ask(keys.socket_path, f"CONFIG SET requirepass {password}".encode())
         about = {
             "pid": os.getpid(),
-            "postgres": f"postgresql://{SUPERUSER}@127.0.0.1:{postgres.port}/postgres",
-            "redis": f"redis://127.0.0.1:{keys.port}/0",
+            "postgres": f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{postgres.port}/postgres",
+            "redis": f"redis://:{password}@127.0.0.1:{keys.port}/0",
             "servers": [
                 f"PostgreSQL {backend.postgres_version}",
                 f"{backend.redis_name} {backend.redis_version}",
@@ -136,7 +149,10 @@ def down(standing: Standing) -> int:
         return 0
     os.kill(about["pid"], signal.SIGTERM)
     limit = time.monotonic() + START_DEADLINE_S
-    while standing.read() is not None and time.monotonic() < limit:
+    while standing.read() is not None:
+        if time.monotonic() > limit:
+            print(f"the servers' process {about['pid']} doesn't end", file=sys.stderr)
+            return 1
         time.sleep(POLL_S)
     print("the servers are down")
     return 0
@@ -162,7 +178,7 @@ def urls(standing: Standing) -> int:
 def main() -> int:
     """Carry out one command."""
     parser = argparse.ArgumentParser(
-        prog="python -m netra_fixtures.services", description=(__doc__ or "").strip()
+        prog="python -m netra_fixtures.standing", description=(__doc__ or "").strip()
     )
     parser.add_argument("command", choices=["up", "down", "status", "urls", "hold"])
     parser.add_argument("--redis", choices=REDIS_ENGINES, default="valkey")
