@@ -48,7 +48,7 @@ def standing(*, migrations: tuple[str, ...] = STANDARD, cache: Path | None = Non
         worker = Worker(name="main", directory=run.directory, seed=0, settings=chosen(migrations, cache))
         lease = opened.enter_context(closing(Lease(run.directory, worker.name, worker.settings)))
         tap = opened.enter_context(closing(Tap(lease.directory / "main-tap")))
-        database = opened.enter_context(postgres.acquired(worker, lease, tap))
+        database = opened.enter_context(postgres.acquired(worker, lease, tap, redis_next=True))
         own = opened.enter_context(redis.acquired(worker, lease, tap))
         yield Kit(worker, tap, database, own)
 

@@ -13,7 +13,14 @@ from pathlib import Path
 import pytest
 
 from netra_fixtures.evidence import Tap
-from netra_fixtures.tap import TRANSACTIONS, PostgresConversation
+from netra_fixtures.tap import (
+    ADMINISTRATION,
+    COLUMNS,
+    COMMANDS,
+    TRANSACTIONS,
+    PostgresConversation,
+    RedisConversation,
+)
 
 from .runs import Run
 
@@ -285,3 +292,27 @@ def test_an_empty_round_trip_is_no_transaction() -> None:
     talk.received(ready)
 
     assert counts[TRANSACTIONS] == 0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"*4\r\n$6\r\nconfig\r\n$3\r\nSET\r\n$9\r\nmaxmemory\r\n$3\r\n3mb\r\n",
+        b"*2\r\n$3\r\nACL\r\n$6\r\nWHOAMI\r\n",
+        b"*2\r\n$8\r\nFunction\r\n$4\r\nLIST\r\n",
+        b"Acl whoami\r\n",
+    ],
+)
+@pytest.mark.parametrize("packet_bytes", [1, 7, 1000])
+def test_what_a_flush_does_not_undo_is_noticed_however_it_is_cut(said: bytes, packet_bytes: int) -> None:
+    """A setting that a test changed unnoticed stays for every test after it."""
+    counts = memoryview(bytearray(COLUMNS * 8)).cast("Q")
+    conversation = RedisConversation(counts)
+    around = b"*2\r\n$3\r\nGET\r\n$6\r\nCONFIG\r\n"
+    data = around + said + around
+
+    for start in range(0, len(data), packet_bytes):
+        conversation.sent(data[start : start + packet_bytes])
+
+    assert counts[COMMANDS] == 3
+    assert counts[ADMINISTRATION] == 1

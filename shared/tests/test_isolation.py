@@ -381,7 +381,8 @@ def test_on_a_shared_redis_a_worker_empties_its_own_keys_only(private_redis: Pri
     """gw1 and gw10 run side by side on one server; the name of one begins with that of the other."""
     with redis.Redis.from_url(private_redis.endpoint.url) as client:
         client.mset({"run:gw1:a": 1, "run:gw10:a": 1, "other": 1})
-        own = WorkerRedis(private_redis.endpoint, namespace="run:gw1", alone=False)
+        endpoint = private_redis.endpoint
+        own = WorkerRedis(endpoint, endpoint, namespace="run:gw1", alone=False, administration=lambda: 0)
 
         own.empty()
 

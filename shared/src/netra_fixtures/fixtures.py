@@ -210,11 +210,14 @@ def netra_tap(netra_worker: Worker, netra_lease: Lease) -> Iterator[Tap]:
 
 
 @pytest.fixture(scope="session")
-def netra_database(netra_worker: Worker, netra_lease: Lease, netra_tap: Tap) -> Iterator[WorkerDatabase]:
+def netra_database(
+    request: pytest.FixtureRequest, netra_worker: Worker, netra_lease: Lease, netra_tap: Tap
+) -> Iterator[WorkerDatabase]:
     """The worker's database, on a server that the first worker started and migrated."""
     from netra_fixtures.isolation import postgres
 
-    with postgres.acquired(netra_worker, netra_lease, netra_tap) as database:
+    redis_next = "netra_redis" in request.fixturenames
+    with postgres.acquired(netra_worker, netra_lease, netra_tap, redis_next=redis_next) as database:
         yield database
 
 

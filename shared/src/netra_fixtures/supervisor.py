@@ -44,8 +44,17 @@ class Supervisor:
 
     # what a worker can ask for
 
-    def op_postgres(self, owned: set[str], key: str) -> Answer:
-        """Start the run's cluster, from the cached one of this key where there is one."""
+    def op_postgres(self, owned: set[str], key: str, redis_next: str | None) -> Answer:
+        """Start the run's cluster, from the cached one of this key where there is one.
+
+        Args:
+            redis_next: a worker that will ask for its Redis next, which begins to start meanwhile.
+        """
+        if redis_next:
+            with contextlib.suppress(
+                ServicesUnavailable, OSError, subprocess.SubprocessError
+            ):  # op_redis says why
+                self._redis(redis_next, owned).launch()
         if not self._cluster:
             self._cluster = self._start("pg", self.backend.postgres("pg", key), set())
             self._watch(self._servers["pg"])
@@ -64,10 +73,18 @@ class Supervisor:
 
     def op_redis(self, owned: set[str], worker: str) -> Answer:
         """Start the worker's own server."""
-        name = f"{worker}-redis"
-        answer = self._start(name, self.backend.redis(name), owned)
-        self._watch(self._servers[name])
+        server = self._redis(worker, owned)
+        answer = self._start(f"{worker}-redis", server, owned)
+        self._watch(server)
         return answer
+
+    def _redis(self, worker: str, owned: set[str]) -> RedisServer:
+        name = f"{worker}-redis"
+        server = self._servers.get(name) or self.backend.redis(name)
+        assert isinstance(server, RedisServer)
+        owned.add(name)
+        self._servers[name] = server
+        return server
 
     def op_private(self, owned: set[str], kind: str, key: str = "") -> Answer:
         """Start a server that one test may restart and kill."""
@@ -93,7 +110,7 @@ class Supervisor:
             "name": name,
             "socket": str(server.socket_path),
             "sealed": isinstance(server, PostgresServer) and server.pristine is not None,
-            "start_s": time.monotonic() - began,
+            "start_s": server.start_s if isinstance(server, RedisServer) else time.monotonic() - began,
             **self.backend.about(server),
         }
 

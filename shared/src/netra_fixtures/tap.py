@@ -33,10 +33,12 @@ WRITES = frozenset({b"INSERT", b"UPDATE", b"DELETE", b"MERGE"})
 ROWS, COLUMNS = 64, 8  # of the file of counts
 COUNTERS = {
     "postgres": ("connections", "statements", "transactions", "rows_written"),
-    "redis": ("connections", "commands", "bytes_received"),
+    "redis": ("connections", "commands", "bytes_received", "administration"),
 }
 CONNECTIONS, STATEMENTS, TRANSACTIONS, ROWS_WRITTEN = range(4)
-COMMANDS, BYTES_RECEIVED = 1, 2
+COMMANDS, BYTES_RECEIVED, ADMINISTRATION = 1, 2, 3
+LASTING = frozenset({b"CONFIG", b"ACL", b"FUNCTION"})  # commands whose effect FLUSHALL doesn't undo
+LONGEST = max(map(len, LASTING))
 
 Counts = memoryview
 
@@ -178,6 +180,7 @@ class RedisConversation:
         counts[CONNECTIONS] += 1
         self._out = bytearray()
         self._left = 0  # bulk strings still to come of the command being read
+        self._named = True  # its first word has come
         self._skip = 0  # bytes still to come of the bulk string being read
 
     def sent(self, data: bytes) -> None:
@@ -196,15 +199,27 @@ class RedisConversation:
                 break
             mark = out[at]
             if self._left and mark == 0x24:  # $
-                self._skip = int(out[at + 1 : end]) + 2
+                length = int(out[at + 1 : end])
+                if not self._named and length <= LONGEST:
+                    if size < end + 2 + length:
+                        break
+                    self._name(out[end + 2 : end + 2 + length])
+                self._named = True
+                self._skip = length + 2
                 self._left -= 1
             elif mark == 0x2A:  # *
                 self._left = int(out[at + 1 : end])
+                self._named = False
                 self._counts[COMMANDS] += 1
             elif end > at:
                 self._counts[COMMANDS] += 1
+                self._name(out[at:end].partition(b" ")[0])
             at = end + 2
         del out[:at]
+
+    def _name(self, word: bytearray) -> None:
+        if bytes(word).upper() in LASTING:
+            self._counts[ADMINISTRATION] += 1
 
     def received(self, data: bytes) -> None:
         pass

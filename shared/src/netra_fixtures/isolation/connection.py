@@ -30,7 +30,11 @@ class Database:
 
     def wait(self, work: Coroutine[Any, Any, T]) -> T:
         """Run *work* to its end, or to the deadline."""
-        return self._loop.run_until_complete(asyncio.wait_for(work, self._deadline_s))
+        return self._loop.run_until_complete(self._within_deadline(work))
+
+    async def _within_deadline(self, work: Coroutine[Any, Any, T]) -> T:
+        async with asyncio.timeout(self._deadline_s):  # wait_for would make a second task
+            return await work
 
     async def connect(self, endpoint: PostgresEndpoint, **settings: str) -> "asyncpg.Connection":
         """Open a connection; the caller closes it."""

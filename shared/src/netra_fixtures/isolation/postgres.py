@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from netra_fixtures.errors import DatabaseDefinitionChanged, ServicesUnavailable
 from netra_fixtures.evidence import Tap
+from netra_fixtures.isolation import emptying
 from netra_fixtures.isolation.connection import Database
 from netra_fixtures.isolation.migrations import Migrations
 from netra_fixtures.isolation.template import TEMPLATE, SharedTemplate, build_template
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     import asyncpg
 
 
-CHANGED = "select exists (select from netra_fixtures.changed)"
-CLEAN = (0, 0, False, False)  # what `netra_fixtures.empty()` gives where there is nothing to do
 LOOK = 2  # transactions of `read_counters`
 LOOKS = 20
 LOOK_AGAIN_S = 0.1
@@ -62,6 +61,7 @@ class WorkerDatabase:
                 self.endpoint,
                 session_replication_role="replica",
                 lock_timeout="2s",
+                synchronous_commit="off",
                 jit="off",
                 application_name="netra-fixtures",
             )
@@ -74,8 +74,7 @@ class WorkerDatabase:
                 ) from error
             raise
         self.version = self._connection.get_settings().server_version.split()[0]
-        condition = await self._connection.fetchval("select condition from netra_fixtures.look")
-        self._empty = await self._connection.prepare(f"select netra_fixtures.empty() where {condition}")
+        self._empty = await emptying.prepare(self._connection)
         self._baseline = await read_counters(self._connection)
         self.own_transactions = self.own_rows = 0
 
@@ -93,12 +92,12 @@ class WorkerDatabase:
         changed = False
         self.own_transactions += 1
         try:
-            deleted, restored, renew, changed = self.database.wait(self._empty.fetchval()) or CLEAN
+            deleted, restored, renew, changed = self.database.wait(self._empty.fetchval()) or emptying.CLEAN
             self.own_rows += deleted + restored
         except failures:  # a table is gone, someone still holds a lock, or has ended our session
             renew = True
             with contextlib.suppress(*failures):
-                changed = self.database.wait(self._connection.fetchval(CHANGED))
+                changed = self.database.wait(self._connection.fetchval(emptying.CHANGED))
                 self.own_transactions += 1
         if renew:
             self.renew()
@@ -195,8 +194,11 @@ async def read_counters(connection: "asyncpg.Connection") -> dict[str, int]:
 
 
 @contextlib.contextmanager
-def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerDatabase]:
+def acquired(worker: Worker, lease: Lease, tap: Tap, *, redis_next: bool) -> Iterator[WorkerDatabase]:
     """Give the worker its database, on a server that the first worker to come starts and migrates.
+
+    Args:
+        redis_next: the worker will ask for its Redis next, which may start meanwhile.
 
     Raises:
         ServicesUnavailable: there is no server to be had.
@@ -214,7 +216,10 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerDatabase]
         template, key = TEMPLATE, migrations.key()
         with lease.exclusive():
             server = lease.ask(
-                "postgres", key=key, meanwhile=lambda: _import_ahead(migrations, settings.cache, key)
+                "postgres",
+                key=key,
+                redis_next=worker.name if redis_next else None,
+                meanwhile=lambda: _import_ahead(migrations, settings.cache, key),
             )
             database = Database(cluster(server["socket"]), time_factor=settings.time_factor)
             if not server["sealed"]:

@@ -1,7 +1,7 @@
 """The worker's part of Redis, emptied after each test."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +13,46 @@ from netra_fixtures.services.endpoint import RedisEndpoint
 from netra_fixtures.worker import Worker
 
 DEADLINE_S = 30
-LASTING = (
-    "config|set",
-    "config|resetstat",
-    "acl|setuser",
-    "acl|deluser",
-    "function|load",
-    "function|restore",
-)
 
 
 class WorkerRedis:
-    """The worker's part of Redis: a server of its own, or the keys that start with its namespace elsewhere."""
+    """The worker's part of Redis: a server of its own, or the keys that start with its namespace elsewhere.
+
+    Args:
+        kits: the kit's own way to the same server.
+        administration: counts the tests' commands whose effect FLUSHALL doesn't undo.
+    """
 
     SCAN_BATCH = 1000
 
-    def __init__(self, endpoint: RedisEndpoint, *, namespace: str, alone: bool) -> None:
+    def __init__(
+        self,
+        endpoint: RedisEndpoint,
+        kits: RedisEndpoint,
+        *,
+        namespace: str,
+        alone: bool,
+        administration: Callable[[], int],
+    ) -> None:
         from redis import Redis
 
         self.endpoint = endpoint
         self.namespace = namespace
         self.alone = alone
-        self._client = Redis.from_url(endpoint.url, socket_timeout=DEADLINE_S)
+        self._client = Redis.from_url(kits.url, socket_timeout=DEADLINE_S)
+        self._administration = administration
+        self._administered = administration()
         if alone:
             self._settings: Any = self._client.config_get("*")
             self._users: set[Any] = set(self._client.acl_users())
-            self._lasting = _lasting(self._client.info("commandstats"))
 
     def empty(self) -> None:
         """Remove every key that the tests wrote; on a server of its own undo settings, users and functions too."""
         if self.alone:
-            with self._client.pipeline(transaction=False) as pipeline:
-                pipeline.execute_command("FLUSHALL", "ASYNC")
-                pipeline.info("commandstats")
-                _, stats = pipeline.execute()
-            if _lasting(stats) != self._lasting:
+            self._client.execute_command("FLUSHALL", "ASYNC")
+            if self._administration() != self._administered:
                 self._restore()
+                self._administered = self._administration()
         else:
             # with the colon: gw1 must not empty gw10
             for key in self._client.scan_iter(match=f"{self.namespace}:*", count=self.SCAN_BATCH):
@@ -63,7 +67,6 @@ class WorkerRedis:
         for user in users - self._users:
             self._client.acl_deluser(user)
         self._client.function_flush("SYNC")
-        self._lasting = _lasting(self._client.info("commandstats"))
 
     def bytes_received(self) -> int:
         """Read how many bytes the server says that it received, those of this question included.
@@ -96,7 +99,10 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerRedis]:
     alone = backend != "external"
     # the kit's own words pass the tap too, apart from the tests', so that they can be taken off
     kits = endpoint.over(tap.link("kit-redis", "redis", endpoint.target, of_tests=False))
-    own = WorkerRedis(kits, namespace=worker.namespace, alone=alone)
+    own = WorkerRedis(
+        endpoint, kits, namespace=worker.namespace, alone=alone,
+        administration=lambda: tap.link_counts("redis")["administration"],
+    )  # fmt: skip
     before = own.bytes_received() - _kits_bytes(tap)
     worker.serves("redis", about, backend, reason)
     yield own
@@ -105,11 +111,6 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerRedis]:
     of_tests = own.bytes_received() - _kits_bytes(tap) - before
     worker.compare("redis", tap.link_counts("redis"), {"bytes_received": of_tests if alone else None})
     own.close()
-
-
-def _lasting(stats: Any) -> int:
-    """Count the commands whose effect FLUSHALL doesn't undo."""
-    return sum(stats.get(f"cmdstat_{name}", {}).get("calls", 0) for name in LASTING)
 
 
 def _kits_bytes(tap: Tap) -> int:

@@ -138,7 +138,7 @@ class ServerProcess:
         """
         limit = time.monotonic() + deadline_s
         while not answers():
-            if self._popen.poll() is not None:
+            if not self.runs:
                 raise ServicesUnavailable(
                     self.name,
                     f"it ended with {self._popen.returncode} as it started: {self.last_lines()}",
@@ -153,6 +153,11 @@ class ServerProcess:
                 )
             time.sleep(POLL_S)
 
+    @property
+    def runs(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._popen.poll() is None
+
     def wait(self) -> int:
         """Wait until the process has ended; return its code."""
         return self._popen.wait()
@@ -160,7 +165,7 @@ class ServerProcess:
     def end(self, by: signal.Signals, *, deadline_s: float = 10) -> None:
         """Send the signal and wait; SIGKILL the whole group past the deadline."""
         self.expected_to_end = True
-        if self._popen.poll() is None:
+        if self.runs:
             self._popen.send_signal(by)
             try:
                 self._popen.wait(deadline_s)

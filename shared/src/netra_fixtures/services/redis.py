@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 from netra_fixtures.errors import ServicesUnavailable
@@ -96,15 +97,17 @@ class RedisServer:
         return self.directory / "redis.sock"
 
     @property
+    def start_s(self) -> float:
+        """How long it took to listen, however much later somebody asked: its socket is as old as that."""
+        return max(0.0, self.socket_path.stat().st_mtime - self._launched_at)
+
+    @property
     def _dump(self) -> Path:
         return self.directory / "dump.rdb"
 
-    def start(self, *, deadline_s: float = 10) -> None:
-        """Start the server and return once it answers PING.
-
-        Raises:
-            ServicesUnavailable: it ended, or didn't answer within the deadline.
-        """
+    def launch(self) -> None:
+        """Begin to start the server; `start` waits until it answers."""
+        self._launched_at = time.time()
         self.process = ServerProcess(
             self.name,
             [
@@ -121,6 +124,16 @@ class RedisServer:
             ],
             log=self.directory / "redis.log",
         )
+
+    def start(self, *, deadline_s: float = 10) -> None:
+        """Start the server, unless it was launched, and return once it answers PING.
+
+        Raises:
+            ServicesUnavailable: it ended, or didn't answer within the deadline.
+        """
+        if self.process is None or not self.process.runs:
+            self.launch()
+        assert self.process is not None
         self.process.until(lambda: ask(self.socket_path, b"PING") == b"+PONG", deadline_s=deadline_s)
 
     def stop(self, *, keep: bool = False) -> None:
