@@ -156,6 +156,7 @@ async def test_session_recovery_after_service_restart(
     assert await sessions.recover() == 1
 
 
+@pytest.mark.timeout(240)  # as long as each of the sign-ins may take
 @pytest.mark.parametrize("number", [20, 2_000], ids=["20 at once", "2,000 at once"])
 async def test_session_performance_under_load(sessions: Sessions, number: int) -> None:
     """A morning's rush of sign-ins is served, each to the right user, with every request counted."""
