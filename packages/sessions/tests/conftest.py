@@ -26,7 +26,7 @@ from netra_fixtures import (
 from netra_sessions import SessionPolicy, Sessions, SessionToken
 
 OpenSessions = Callable[..., Sessions]
-PATIENT = SessionPolicy(deadline=timedelta(minutes=4))  # a busy machine is no outage
+PATIENT = SessionPolicy(deadline=timedelta(seconds=30))  # a busy machine is no outage
 
 
 @pytest.fixture
