@@ -99,6 +99,27 @@ def test_keys_written_in_one_test_are_gone_in_the_next(run: Run) -> None:
     outcome.result.assert_outcomes(passed=2)
 
 
+def test_keys_are_gone_in_the_next_test_too_where_postgresql_was_asked_for_after_redis(run: Run) -> None:
+    """Which service a worker asks for first is chance, and must not decide which Redis is emptied."""
+    outcome = run(
+        """
+        import pytest
+        from sqlalchemy import text
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        async def test_key(redis_client, engine, turn):
+            assert await redis_client.get("a") is None
+            await redis_client.set("a", "1")
+            async with engine.connect() as connection:
+                await connection.execute(text("select 1"))
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=2)
+    (redis,) = (one for one in outcome.report["run"]["counters"] if one["link"] == "redis")
+    assert redis["server"]["bytes_received"] == redis["counted"]["bytes_received"]
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -50,7 +50,7 @@ class Supervisor:
         Args:
             redis_next: a worker that will ask for its Redis next, which begins to start meanwhile.
         """
-        if redis_next:
+        if redis_next and f"{redis_next}-redis" not in self._servers:
             with contextlib.suppress(
                 ServicesUnavailable, OSError, subprocess.SubprocessError
             ):  # op_redis says why
