@@ -12,6 +12,7 @@ import redis
 
 from figures import Figure, Limit, LimitOn
 from kit import Kit
+from netra_fixtures.leaks import LeakWatch
 from turns import Subject, timed
 from twenty_tables import TABLES
 
@@ -90,7 +91,7 @@ def measure_cloning(subject: Subject, kit: Kit) -> Iterator[Figure]:
     with plain(kit) as bare:
 
         def whole() -> None:
-            with kit.database.lent(fresh=True):
+            with kit.database.lent(LeakWatch(kit.tap, (__file__, 0)), fresh=True):
                 pass
 
         # each is dropped before the next is made: DROP DATABASE also writes out what another clone left in memory

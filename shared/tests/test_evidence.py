@@ -283,7 +283,7 @@ def test_what_a_fresh_database_was_sent_is_held_against_the_server_too(run: Run)
 def test_an_empty_round_trip_is_no_transaction() -> None:
     """A Sync alone begins nothing at the server, as when a pipeline ends or a driver resets its state."""
     counts = memoryview(bytearray(64)).cast("Q")
-    talk = PostgresConversation(counts)
+    talk = PostgresConversation(counts, {})
     ready = b"Z\x00\x00\x00\x05I"
     talk.sent((8).to_bytes(4, "big") + (196608).to_bytes(4, "big"))
     talk.received(ready)
@@ -307,7 +307,7 @@ def test_an_empty_round_trip_is_no_transaction() -> None:
 def test_what_a_flush_does_not_undo_is_noticed_however_it_is_cut(said: bytes, packet_bytes: int) -> None:
     """A setting that a test changed unnoticed stays for every test after it."""
     counts = memoryview(bytearray(COLUMNS * 8)).cast("Q")
-    conversation = RedisConversation(counts)
+    conversation = RedisConversation(counts, {})
     around = b"*2\r\n$3\r\nGET\r\n$6\r\nCONFIG\r\n"
     data = around + said + around
 

@@ -6,9 +6,12 @@ NetraFixturesError
 ├── ServiceUntouched         a test asked for a service and sent it nothing
 ├── ValueMissing             an integration test doesn't say for whom it matters
 ├── MigrationFailed          the template database can't be built
+├── Leaked                   a test left something open
 ├── DatabaseDefinitionChanged  a test changed tables outside a database of its own
 └── SettingInvalid           an option or NETRA_* variable can't be read
 """
+
+from collections.abc import Sequence
 
 
 class NetraFixturesError(Exception):
@@ -64,6 +67,15 @@ class MigrationFailed(NetraFixturesError):
             f"the migrations {name!r} failed: {reason}; run them by hand against an empty database"
         )
         self.name = name
+
+
+class Leaked(NetraFixturesError):
+    """A test left something open, which would have been the next test's."""
+
+    def __init__(self, leaks: Sequence[str]) -> None:
+        named = "; ".join(leaks)
+        super().__init__(f"the test left open: {named}; close it in the test or in the fixture that opens it")
+        self.leaks = tuple(leaks)
 
 
 class DatabaseDefinitionChanged(NetraFixturesError):

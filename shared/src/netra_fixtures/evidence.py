@@ -73,6 +73,16 @@ class Tap:
         for column in range(tap_script.COLUMNS):
             self._rows[row * tap_script.COLUMNS + column] = 0
 
+    def cut(self, name: str, pid: int) -> list[str]:
+        """Close whatever runs over a link; say in words what each connection of process *pid* was, oldest first."""
+        states: list[str] = self._ask(op="cut", name=name, pid=pid)["states"]
+        return states
+
+    def made(self, name: str) -> list[str]:
+        """Name the databases that were made over a link and not dropped, and forget them."""
+        names: list[str] = self._ask(op="made", name=name)["names"]
+        return names
+
     def counts(self) -> Counts:
         """Give the totals of the tests since the start, by protocol."""
         totals: Counts = {protocol: dict(counts) for protocol, counts in self._dropped.items()}

@@ -6,6 +6,7 @@ What they need is imported when the first test asks: a run that needs no service
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from netra_fixtures.isolation.postgres import WorkerDatabase
     from netra_fixtures.isolation.redis import WorkerRedis
     from netra_fixtures.lease import Lease
+    from netra_fixtures.lending import Lending
     from netra_fixtures.links import ServiceLink
     from netra_fixtures.private import PrivatePostgres, PrivateRedis
     from netra_fixtures.services.endpoint import PostgresEndpoint, RedisEndpoint
@@ -37,37 +39,42 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def postgres_endpoint(
-    request: pytest.FixtureRequest, netra_database: WorkerDatabase, netra_tap: Tap
-) -> Iterator[PostgresEndpoint]:
+    request: pytest.FixtureRequest, netra_lent: Lending, netra_database: WorkerDatabase, netra_tap: Tap
+) -> PostgresEndpoint:
     """A migrated database that holds nothing of other tests; `fresh_database` gives one of the test's own."""
-    with netra_database.lent(fresh=request.node.get_closest_marker("fresh_database") is not None) as endpoint:
-        yield endpoint.over(netra_tap.path("postgres"))
+    fresh = request.node.get_closest_marker("fresh_database") is not None
+    return netra_lent.enter(netra_database.lent(netra_lent.watch, fresh=fresh)).over(
+        netra_tap.path("postgres")
+    )
 
 
 @pytest.fixture
-def redis_endpoint(netra_redis: WorkerRedis, netra_tap: Tap) -> Iterator[RedisEndpoint]:
+def redis_endpoint(netra_lent: Lending, netra_redis: WorkerRedis, netra_tap: Tap) -> RedisEndpoint:
     """A Redis without keys of other tests."""
-    yield netra_redis.endpoint.over(netra_tap.path("redis"))
-    netra_redis.empty()
+    return netra_lent.enter(netra_redis.lent()).over(netra_tap.path("redis"))
 
 
 @pytest.fixture
-async def engine(netra_worker: Worker, postgres_endpoint: PostgresEndpoint) -> AsyncIterator[AsyncEngine]:
+async def engine(
+    netra_worker: Worker, netra_lent: Lending, postgres_endpoint: PostgresEndpoint
+) -> AsyncIterator[AsyncEngine]:
     """An async SQLAlchemy engine on the test's database; commits are real."""
-    from sqlalchemy.ext.asyncio import create_async_engine
+    from netra_fixtures.clients.engine import lent_engine
 
     netra_worker.observe_engines()
-    engine = create_async_engine(postgres_endpoint.url())
-    yield engine
-    await engine.dispose()
+    async with lent_engine(postgres_endpoint, netra_lent.watch) as engine:
+        yield engine
 
 
 @pytest.fixture
-async def redis_client(netra_worker: Worker, redis_endpoint: RedisEndpoint) -> AsyncIterator[Redis]:
+async def redis_client(
+    netra_worker: Worker, netra_lent: Lending, redis_endpoint: RedisEndpoint
+) -> AsyncIterator[Redis]:
     """An async Redis client that gives bytes."""
-    client = netra_worker.client_class().from_url(redis_endpoint.url)
-    yield client
-    await client.aclose()
+    from netra_fixtures.clients.redis import lent_client
+
+    async with lent_client(redis_endpoint, netra_lent.watch, netra_worker.client_class()) as client:
+        yield client
 
 
 @pytest.fixture
@@ -99,21 +106,23 @@ async def redis_link(
 
 
 @pytest.fixture
-def private_postgres(netra_worker: Worker, netra_lease: Lease, netra_tap: Tap) -> Iterator[PrivatePostgres]:
+def private_postgres(
+    netra_lent: Lending, netra_worker: Worker, netra_lease: Lease, netra_tap: Tap
+) -> PrivatePostgres:
     """A cluster of the test's own, with one migrated database, to restart and kill."""
     from netra_fixtures import private
 
-    with private.private_postgres(netra_worker, netra_lease, netra_tap) as server:
-        yield server
+    return netra_lent.enter(private.private_postgres(netra_worker, netra_lease, netra_tap))
 
 
 @pytest.fixture
-def private_redis(netra_worker: Worker, netra_lease: Lease, netra_tap: Tap) -> Iterator[PrivateRedis]:
+def private_redis(
+    netra_lent: Lending, netra_worker: Worker, netra_lease: Lease, netra_tap: Tap
+) -> PrivateRedis:
     """A Redis of the test's own, to restart, kill and flush."""
     from netra_fixtures import private
 
-    with private.private_redis(netra_worker, netra_lease, netra_tap) as server:
-        yield server
+    return netra_lent.enter(private.private_redis(netra_worker, netra_lease, netra_tap))
 
 
 @pytest.fixture
@@ -168,6 +177,33 @@ def third_party_data(environment: IsolatedEnvironment, netra_worker: Worker) -> 
 
 def _scope(request: pytest.FixtureRequest) -> str:
     return hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]
+
+
+# What this test is lent, and takes back from it.
+
+
+@pytest.fixture
+def netra_lending(request: pytest.FixtureRequest, netra_tap: Tap) -> Iterator[Lending]:
+    """What the test is lent of the services; given back, and looked over, once its other fixtures are done."""
+    from netra_fixtures.lending import lending
+
+    with lending(netra_tap, (str(request.path), (request.node.location[1] or 0) + 1)) as lent:
+        yield lent
+
+
+@pytest.fixture
+async def netra_tasks(netra_lending: Lending) -> AsyncIterator[None]:
+    """Watches the tasks that the test starts; torn down while its event loop still runs."""
+    async with netra_lending.watch.of_loop():
+        yield
+
+
+@pytest.fixture
+def netra_lent(request: pytest.FixtureRequest, netra_lending: Lending) -> Lending:
+    """The same, with the tasks of a test that has an event loop watched too."""
+    if inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("netra_tasks")
+    return netra_lending
 
 
 # The worker's parts of the services; one of each a session.

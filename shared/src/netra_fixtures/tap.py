@@ -8,6 +8,8 @@ The counts stand in a file that the worker maps too, named on the command line: 
 up to date before the bytes they count are passed on. Each line of stdin is a request, each of stdout its answer (JSON):
 
     {"op": "link", "name": …, "protocol": "postgres" | "redis", "path": …, "target": [host, port] | path, "row": …}
+    {"op": "cut", "name": …, "pid": …}    closes the connections; "states": in words, of those that pid opened
+    {"op": "made", "name": …}             "names": of databases that were made and not dropped
     {"op": "drop", "name": …}
 """
 
@@ -15,10 +17,12 @@ import contextlib
 import json
 import mmap
 import os
+import re
 import resource
 import selectors
 import signal
 import socket
+import struct
 import sys
 from collections import deque
 from typing import Any, Protocol
@@ -32,19 +36,25 @@ WRITES = frozenset({b"INSERT", b"UPDATE", b"DELETE", b"MERGE"})
 
 ROWS, COLUMNS = 64, 8  # of the file of counts
 COUNTERS = {
-    "postgres": ("connections", "statements", "transactions", "rows_written"),
+    "postgres": ("connections", "statements", "transactions", "rows_written", "databases"),
     "redis": ("connections", "commands", "bytes_received", "administration"),
 }
-CONNECTIONS, STATEMENTS, TRANSACTIONS, ROWS_WRITTEN = range(4)
+CONNECTIONS, STATEMENTS, TRANSACTIONS, ROWS_WRITTEN, DATABASES = range(5)
 COMMANDS, BYTES_RECEIVED, ADMINISTRATION = 1, 2, 3
 LASTING = frozenset({b"CONFIG", b"ACL", b"FUNCTION"})  # commands whose effect FLUSHALL doesn't undo
-LONGEST = max(map(len, LASTING))
+SUBSCRIBES = frozenset({b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE"})
+LONGEST = 16  # bytes of a command's name
+STATEMENT_BYTES = 256  # kept of each, enough for the name of a database
+DATABASE = re.compile(rb'\bdatabase\s+(?:if\s+exists\s+)?(?:"((?:[^"]|"")+)"|(\w+))', re.IGNORECASE)
 
 Counts = memoryview
 
 
 class Conversation(Protocol):
     """What one connection says, told apart message by message."""
+
+    def state(self) -> str:
+        """Say in words what is open, for whoever left it so."""
 
     def sent(self, data: bytes) -> None:
         """Take bytes on their way to the server."""
@@ -63,8 +73,10 @@ class PostgresConversation:
         PostgreSQL 18 documentation, chapter 54, "Frontend/Backend Protocol".
     """
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, made: dict[str, None]) -> None:
         self._counts = counts
+        self._made = made
+        self._statement = b""
         self._out, self._in = bytearray(), bytearray()
         self._skip_out = self._skip_in = 0  # bytes still to come of a message whose body doesn't matter
         self._started = False
@@ -74,6 +86,11 @@ class PostgresConversation:
         self._copying_in = False
         self._awaited: deque[bool] = deque()
         self._status = b""  # until the server is ready for the first time
+
+    def state(self) -> str:
+        if self._status in (b"T", b"E"):
+            return "an open transaction"
+        return "a running statement" if any(self._awaited) else "a connection"
 
     def ended(self) -> None:
         if self._status in (b"T", b"E") or self._busy:
@@ -95,6 +112,7 @@ class PostgresConversation:
             kind = out[at]
             if kind == 0x51:  # Query
                 self._counts[STATEMENTS] += 1
+                self._statement = bytes(out[at + 5 : at + STATEMENT_BYTES])
                 self._awaited.append(True)
                 self._busy = False
             elif kind == 0x45:  # Execute
@@ -102,6 +120,8 @@ class PostgresConversation:
                 self._busy = True
             elif kind in (0x50, 0x42, 0x44):  # Parse, Bind, Describe
                 self._busy = True
+                if kind == 0x50:
+                    self._statement = bytes(out[at + 5 : at + STATEMENT_BYTES])
             elif kind == 0x53:  # Sync
                 self._awaited.append(self._busy)
                 self._busy = False
@@ -166,6 +186,18 @@ class PostgresConversation:
         if verb in WRITES or (verb == b"COPY" and self._copying_in):
             self._counts[ROWS_WRITTEN] += int(tag.rsplit(b" ", 1)[1])
             self._copying_in = False
+        elif tag in (b"CREATE DATABASE", b"DROP DATABASE"):
+            self._note_database(tag)
+
+    def _note_database(self, tag: bytes) -> None:
+        found = DATABASE.search(self._statement)
+        if found:
+            name = (found[1] or found[2].lower()).replace(b'""', b'"').decode(errors="replace")
+            if tag.startswith(b"CREATE"):
+                self._made[name] = None
+            else:
+                self._made.pop(name, None)
+            self._counts[DATABASES] = len(self._made)
 
 
 class RedisConversation:
@@ -175,8 +207,11 @@ class RedisConversation:
         Redis serialization protocol specification: a request is an array of bulk strings, or an inline line.
     """
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, made: dict[str, None]) -> None:
         self._counts = counts
+        self._command = ""
+        self._subscribed = False
+        self._unanswered = False
         counts[CONNECTIONS] += 1
         self._out = bytearray()
         self._left = 0  # bulk strings still to come of the command being read
@@ -185,6 +220,7 @@ class RedisConversation:
 
     def sent(self, data: bytes) -> None:
         self._counts[BYTES_RECEIVED] += len(data)
+        self._unanswered = True
         out = self._out
         out += data
         at, size = 0, len(out)
@@ -218,11 +254,19 @@ class RedisConversation:
         del out[:at]
 
     def _name(self, word: bytearray) -> None:
-        if bytes(word).upper() in LASTING:
+        name = bytes(word).upper()
+        self._command = name.decode(errors="replace")
+        self._subscribed = name in SUBSCRIBES or (self._subscribed and b"UNSUBSCRIBE" not in name)
+        if name in LASTING:
             self._counts[ADMINISTRATION] += 1
 
+    def state(self) -> str:
+        if self._subscribed:
+            return "a subscription"
+        return f"a client blocked in {self._command}" if self._unanswered else "a connection"
+
     def received(self, data: bytes) -> None:
-        pass
+        self._unanswered = False
 
     def ended(self) -> None:
         pass
@@ -246,7 +290,7 @@ class Connection:
         self.deaf: set[socket.socket] = set()  # take nothing any more
         self.client = client
         self.counted = True
-        self.talk = PROTOCOLS[link.protocol](link.counts)
+        self.talk = PROTOCOLS[link.protocol](link.counts, link.made)
 
 
 class Link:
@@ -257,7 +301,8 @@ class Link:
         self.path = path
         self.target = target
         self.counts = counts
-        self.connections: set[Connection] = set()
+        self.connections: dict[Connection, None] = {}  # the oldest first
+        self.made: dict[str, None] = {}  # databases
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -324,6 +369,20 @@ class Tap:
         self.selector.register(link.listener, selectors.EVENT_READ, link)
         return {}
 
+    def _op_cut(self, name: str, pid: int) -> dict[str, Any]:
+        connections = list(self.links[name].connections)
+        states = [connection.talk.state() for connection in connections if opener(connection.client) == pid]
+        for connection in connections:
+            self._close(connection)
+        return {"states": states}
+
+    def _op_made(self, name: str) -> dict[str, Any]:
+        link = self.links[name]
+        names = list(link.made)
+        link.made.clear()
+        link.counts[DATABASES] = 0
+        return {"names": names}
+
     def _op_drop(self, name: str) -> dict[str, Any]:
         link = self.links.pop(name)
         self.selector.unregister(link.listener)
@@ -347,7 +406,7 @@ class Tap:
                 continue
             client.setblocking(False)
             connection = Connection(link, client, server)
-            link.connections.add(connection)
+            link.connections[connection] = None
             self.selector.register(client, selectors.EVENT_READ, connection)
             self.selector.register(server, selectors.EVENT_READ, connection)
 
@@ -431,13 +490,21 @@ class Tap:
 
     def _close(self, connection: Connection) -> None:
         if connection in connection.link.connections:
-            connection.link.connections.discard(connection)
+            del connection.link.connections[connection]
             connection.talk.ended()
         for sock in connection.peer:
             with contextlib.suppress(KeyError):
                 self.selector.unregister(sock)
             sock.close()
         connection.peer = {}
+
+
+def opener(client: socket.socket) -> int | None:
+    """Give the id of the process at the other end, where the system tells it."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    pid: int = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+    return pid
 
 
 def mapped(path: str) -> Counts:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import pytest
 
+from netra_fixtures import audit
 from netra_fixtures.guard.callers import Line, importers_line, is_users, users_line
 from netra_fixtures.guard.clients import Clients, defined_at, defined_in
 from netra_fixtures.guard.refusal import (
@@ -180,7 +181,7 @@ class _Switch:
         if not self._hooked:
             with self._lock:
                 if not self._hooked:
-                    sys.addaudithook(self._audit)
+                    audit.listen("sqlite3.connect", self._opened)
                     _wrap_monkeypatch(self)
                     self._hooked = True
         for name, builders in BUILDERS.items():
@@ -195,9 +196,9 @@ class _Switch:
         if self.current is not None:
             self.current.imports(name, sys._getframe(1))
 
-    def _audit(self, event: str, args: tuple[Any, ...]) -> None:
-        if event == "sqlite3.connect" and self.current is not None:
-            self.current.opens(args[0], sys._getframe(1))
+    def _opened(self, args: tuple[Any, ...]) -> None:
+        if self.current is not None:
+            self.current.opens(args[0], sys._getframe(2))
 
 
 def _wrap_builder(switch: _Switch, module: str, owner: object, method: str) -> None:

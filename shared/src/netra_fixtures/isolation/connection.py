@@ -72,7 +72,7 @@ class Database:
 
     def clone(self, template: str, name: str) -> PostgresEndpoint:
         """Create a database from *template*."""
-        self.execute(f'create database "{name}" template "{template}" strategy file_copy')
+        self.execute(f"create database {quoted(name)} template {quoted(template)} strategy file_copy")
         return self.admin.named(name)
 
     def until_left(self, name: str, *, but: int = 0) -> None:
@@ -95,7 +95,7 @@ class Database:
         terminated = "select count(pg_terminate_backend(pid)) from pg_stat_activity where datname = $1"
         await self._until_left(terminated, name, 0)
         connection = await self.admin_connection()
-        await connection.execute(f'drop database if exists "{name}" with (force)')
+        await connection.execute(f"drop database if exists {quoted(name)} with (force)")
 
     def release(self) -> None:
         """Close the connection to the admin database; the server may be restarted then."""
@@ -107,3 +107,8 @@ class Database:
         """Close everything."""
         self.release()
         self._loop.close()
+
+
+def quoted(name: str) -> str:
+    """Give a name as SQL takes any."""
+    return '"' + name.replace('"', '""') + '"'

@@ -13,6 +13,7 @@ from netra_fixtures.isolation import emptying
 from netra_fixtures.isolation.connection import Database
 from netra_fixtures.isolation.migrations import Migrations
 from netra_fixtures.isolation.template import TEMPLATE, SharedTemplate, build_template
+from netra_fixtures.leaks import Leak, LeakWatch
 from netra_fixtures.lease import Lease
 from netra_fixtures.services import external
 from netra_fixtures.services.backend import choose
@@ -113,10 +114,11 @@ class WorkerDatabase:
         self._open()
 
     @contextlib.contextmanager
-    def lent(self, *, fresh: bool) -> Iterator[PostgresEndpoint]:
+    def lent(self, watch: LeakWatch, *, fresh: bool) -> Iterator[PostgresEndpoint]:
         """Give a test its database, and leave nothing of the test behind.
 
         Args:
+            watch: told of databases that the test made and left.
             fresh: a clone of the test's own, whose tables it may change.
 
         Raises:
@@ -125,14 +127,22 @@ class WorkerDatabase:
         if fresh:
             clone = self.database.clone(self.template, f"{self.name}_f{next(self._numbers)}")
             yield clone
+            self._drop_made(watch)
             self._settle_clone(clone)
             self.database.drop(clone.database)
             return
         before = self._tap.link_counts("postgres")
         yield self.endpoint
+        self._drop_made(watch)
         self._expected += _ended(self._tap.link_counts("postgres")) - _ended(before)
         if self.empty():
             raise DatabaseDefinitionChanged()
+
+    def _drop_made(self, watch: LeakWatch) -> None:
+        if self._tap.link_counts("postgres")["databases"]:
+            for name in self._tap.made("postgres"):
+                watch.found(Leak(f"the database {name}", watch.test))
+                self.database.drop(name)
 
     def _settle(self) -> None:
         """Add what the server counted for the tests since the last time, without the kit's own work.

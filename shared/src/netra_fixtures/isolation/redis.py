@@ -46,6 +46,12 @@ class WorkerRedis:
             self._settings: Any = self._client.config_get("*")
             self._users: set[Any] = set(self._client.acl_users())
 
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[RedisEndpoint]:
+        """Give a test its part, and leave nothing of the test behind."""
+        yield self.endpoint
+        self.empty()
+
     def empty(self) -> None:
         """Remove every key that the tests wrote; on a server of its own undo settings, users and functions too."""
         if self.alone:
