@@ -205,6 +205,24 @@ def test_the_page_can_be_used_without_a_mouse_or_without_sight(full: RunReport) 
     assert all(below - above <= 1 for above, below in pairwise(levels))
 
 
+def test_what_was_delivered_is_added_up_by_kind_and_unit(add: Add, finish: Callable[[], RunReport]) -> None:
+    """Dollars and euros are two sums, no cent is lost in a large one, and hours are hours."""
+    large, cent = "12345678901234567890123456789", "0.01"
+    for number, (name, amount, unit) in enumerate([
+        ("savings found", large, "USD"), ("savings found", cent, "USD"), ("savings found", "7", "EUR"),
+        ("work automated", "5400.000000", "seconds"), ("work automated", "45", "seconds"),
+        ("insights delivered", "1200", "insights"),
+    ]):  # fmt: skip
+        add(f"a.py::test_{number}", outcomes=[{"name": name, "amount": amount, "unit": unit}])
+
+    for shown in (" ".join(Seen(page(finish())).text.split()), re.sub(r"\\| \|", "", markdown(finish()))):
+        for row in [
+            "savings found 12,345,678,901,234,567,890,123,456,789.01 USD 2", "savings found 7 EUR 1",
+            "work automated 1 h 30 min 45 s 2", "work automated 45 s", "insights delivered 1,200 insights 1",
+        ]:  # fmt: skip
+            assert row in shown
+
+
 def test_a_run_of_nothing_is_shown_as_that(finish: Callable[[], RunReport]) -> None:
     """An empty run has a page too, and it does not say that all is well."""
     report = finish()

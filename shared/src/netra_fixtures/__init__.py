@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netra_fixtures.budgets import Budget as Budget
+    from netra_fixtures.cases import BaseIntegrationTest as BaseIntegrationTest
+    from netra_fixtures.cases import CacheIntegrationTest as CacheIntegrationTest
+    from netra_fixtures.cases import DatabaseIntegrationTest as DatabaseIntegrationTest
+    from netra_fixtures.cases import (
+        ServiceOrchestrationIntegrationTest as ServiceOrchestrationIntegrationTest,
+    )
+    from netra_fixtures.cases import WebSocketIntegrationTest as WebSocketIntegrationTest
     from netra_fixtures.clock import ManualClock as ManualClock
     from netra_fixtures.context import Tenant as Tenant
     from netra_fixtures.context import TenantFactory as TenantFactory
@@ -22,6 +29,11 @@ if TYPE_CHECKING:
     from netra_fixtures.faults import Link as Link
     from netra_fixtures.faults import Reset as Reset
     from netra_fixtures.links import ServiceLink as ServiceLink
+    from netra_fixtures.outcomes import Delivered as Delivered
+    from netra_fixtures.outcomes import InsightsDelivered as InsightsDelivered
+    from netra_fixtures.outcomes import Outcome as Outcome
+    from netra_fixtures.outcomes import SavingsFound as SavingsFound
+    from netra_fixtures.outcomes import WorkAutomated as WorkAutomated
     from netra_fixtures.private import PrivatePostgres as PrivatePostgres
     from netra_fixtures.private import PrivateRedis as PrivateRedis
     from netra_fixtures.services.endpoint import PostgresEndpoint as PostgresEndpoint
@@ -34,28 +46,38 @@ if TYPE_CHECKING:
     from netra_fixtures.waiting import within as within
 
 _HOMES = {
+    "BaseIntegrationTest": "cases",
     "Budget": "budgets",
     "BusinessValue": "value",
+    "CacheIntegrationTest": "cases",
     "Cut": "faults",
+    "DatabaseIntegrationTest": "cases",
+    "Delivered": "outcomes",
     "Goal": "value",
     "HalfOpen": "faults",
+    "InsightsDelivered": "outcomes",
     "IsolatedEnvironment": "environment",
     "Latency": "faults",
     "Link": "faults",
     "ManualClock": "clock",
     "NetraFixturesError": "errors",
+    "Outcome": "outcomes",
     "PostgresEndpoint": "services.endpoint",
     "PrivatePostgres": "private",
     "PrivateRedis": "private",
     "RedisEndpoint": "services.endpoint",
     "Reset": "faults",
+    "SavingsFound": "outcomes",
     "ServiceLink": "links",
+    "ServiceOrchestrationIntegrationTest": "cases",
     "Tenant": "context",
     "TenantFactory": "context",
     "Tier": "value",
     "ThirdPartyData": "data",
     "UserContext": "context",
     "UserFactory": "context",
+    "WebSocketIntegrationTest": "cases",
+    "WorkAutomated": "outcomes",
     "business_value": "value",
     "eventually": "waiting",
     "within": "waiting",
@@ -63,7 +85,9 @@ _HOMES = {
 __all__ = sorted(_HOMES)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+if not TYPE_CHECKING:  # to a type checker it would give every name, misspelt ones too
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 
 import pytest
 
@@ -17,6 +17,11 @@ MARKERS = (
 SERVICES = {  # the fixtures that stand on a server, whichever others stand on them
     "postgres": ("postgres_endpoint", "private_postgres"),
     "redis": ("redis_endpoint", "private_redis"),
+}
+ABOUT = {  # the service that the tests of a class in cases.py are about
+    "DatabaseIntegrationTest": "postgres",
+    "CacheIntegrationTest": "redis",
+    "WebSocketIntegrationTest": "websocket",
 }
 SERVICE_FIXTURES = frozenset(name for names in SERVICES.values() for name in names)
 
@@ -36,6 +41,21 @@ def services_asked(item: pytest.Item) -> tuple[str, ...]:
     """Name the services that a test asks for."""
     asked = getattr(item, "fixturenames", ())
     return tuple(service for service, fixtures in SERVICES.items() if not set(fixtures).isdisjoint(asked))
+
+
+def services_untouched(item: pytest.Item, passed: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
+    """Name the services that a test had to send something, and didn't.
+
+    That is each service its class is about, and at least one of those it asks for.
+
+    Args:
+        passed: what passed in the test, counters by protocol.
+    """
+    touched = {service for service, counts in passed.items() if any(counts.values())}
+    lineage = getattr(getattr(item, "cls", None), "__mro__", ())
+    about = {ABOUT.get(one.__name__) for one in lineage if one.__module__ == "netra_fixtures.cases"}
+    silent = tuple(service for service in SERVICES if service in about - touched)
+    return silent or (() if touched else services_asked(item))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -43,7 +43,8 @@ class ServiceUntouched(NetraFixturesError):
 
     def __init__(self, services: tuple[str, ...]) -> None:
         super().__init__(
-            f"the test asks for {' and '.join(services)} and sends it nothing; use it, or drop the fixture"
+            f"the test asks for {' and '.join(services)} and sends it nothing; "
+            "use it, or drop the fixture or base class that brings it"
         )
         self.services = services
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from netra_fixtures.lease import Lease
     from netra_fixtures.lending import Lending
     from netra_fixtures.links import ServiceLink
+    from netra_fixtures.outcomes import Delivered
     from netra_fixtures.private import PrivatePostgres, PrivateRedis
     from netra_fixtures.services.endpoint import PostgresEndpoint, RedisEndpoint
     from netra_fixtures.worker import Worker
@@ -148,6 +149,14 @@ def users(request: pytest.FixtureRequest, netra_worker: Worker) -> UserFactory:
 
 
 @pytest.fixture
+def delivered(netra_worker: Worker, engine: AsyncEngine) -> Delivered:
+    """Recomputes outcomes from the rows that prove them; the report has them if the test passes."""
+    from netra_fixtures.outcomes import Delivered
+
+    return Delivered(engine, netra_worker.outcomes.append)
+
+
+@pytest.fixture
 def clock() -> ManualClock:
     """A clock that stands still until the test moves it."""
     from netra_fixtures.clock import ManualClock
@@ -173,6 +182,14 @@ def third_party_data(environment: IsolatedEnvironment, netra_worker: Worker) -> 
     if not folder:
         pytest.skip(f"{VARIABLE} is not set; point it at a folder of third-party data to run this test")
     return ThirdPartyData(Path(folder), netra_worker.data.append)
+
+
+@pytest.fixture(autouse=True)
+def netra_case(request: pytest.FixtureRequest) -> None:
+    """Hands a test of one of the base classes what its class names, before anything of the test's own runs."""
+    bring = getattr(request.instance, "_netra_bring", None)
+    if bring is not None:
+        bring(request)
 
 
 def _scope(request: pytest.FixtureRequest) -> str:

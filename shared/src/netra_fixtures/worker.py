@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from netra_fixtures.collecting import is_integration, services_asked
+from netra_fixtures.collecting import is_integration, services_untouched
 from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable, ServiceUntouched
 from netra_fixtures.evidence import SHOWN, Ledger
 from netra_fixtures.lease import died
@@ -45,6 +45,7 @@ class Worker:
         self.services: list[dict[str, Any]] = []
         self.counters: list[dict[str, Any]] = []
         self.data: list[dict[str, Any]] = []
+        self.outcomes: list[dict[str, str]] = []
         self.account: dict[str, Any] | None = None
 
     @classmethod
@@ -129,8 +130,8 @@ class Worker:
         try:
             with self._guarded(item, "call"):
                 outcome = yield
-                if not any(count for counts in self.ledger.passed().values() for count in counts.values()):
-                    raise ServiceUntouched(services_asked(item))
+                if untouched := services_untouched(item, self.ledger.passed()):
+                    raise ServiceUntouched(untouched)
         except (MockRefused, ServiceUntouched) as error:
             raise _plainly(error) from None
         return outcome
@@ -189,7 +190,9 @@ class Worker:
 
     def _proof(self) -> dict[str, Any]:
         measured = self.recorder.take() if "recorder" in vars(self) else {}
+        outcomes, self.outcomes = self.outcomes, []
         return {
+            "outcomes": outcomes,
             "evidence": self.ledger.take(),
             "budgets": {name: samples.to_json() for name, samples in measured.items()},
         }

@@ -9,6 +9,8 @@ from netra_fixtures.report.model import Failure, RunReport, Test
 from netra_fixtures.report.wording import (
     VERDICTS,
     counts,
+    delivered,
+    delivered_in_all,
     milliseconds,
     proofs,
     seconds,
@@ -90,7 +92,10 @@ def _tables(report: RunReport) -> list[str]:
         ),
         _table("Value by tier", ["tier", "tests passed"], [[t, n] for t, n in value.by_tier.items()]),
         _table("Value by goal", ["goal", "tests passed"], [[g, n] for g, n in value.by_goal.items()]),
-        _table("Outcomes", ["outcome", "amount"], [[o.name, f"{o.amount} {o.unit}"] for o in value.outcomes]),
+        _table("Delivered in all", ["outcome", "amount", "count"], delivered_in_all(value.outcomes)),
+        _table(
+            "Outcomes", ["outcome", "amount"], [[o.name, delivered(o.amount, o.unit)] for o in value.outcomes]
+        ),
         _table(
             "Third-party data", ["file", "sha256", "cases"], [[d.file, d.sha256, d.cases] for d in run.data]
         ),

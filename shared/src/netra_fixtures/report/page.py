@@ -38,6 +38,7 @@ def page(report: RunReport) -> str:
     )
     environment.filters.update(
         amount=wording.amount,
+        delivered=wording.delivered,
         evidence=wording.evidence,
         milliseconds=wording.milliseconds,
         seconds=wording.seconds,
@@ -54,6 +55,7 @@ def page(report: RunReport) -> str:
         remarks=wording.remarks(report),
         proofs=wording.proofs(report),
         outcomes=wording.OUTCOMES,
+        delivered_in_all=wording.delivered_in_all(report.value.outcomes),
         modules={domain.name: modules(report, domain.name) for domain in report.domains},
         failed=failed,
         anchors={test.nodeid: f"failure-{number}" for number, test in enumerate(failed, start=1)},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Context, Decimal, localcontext
 
-from netra_fixtures.report.model import Counter, Evidence, Outcome, RunReport, Test, Verdict
+from netra_fixtures.report.model import Counter, DeliveredOutcome, Evidence, Outcome, RunReport, Test, Verdict
 
 VERDICTS = {
     Verdict.PASSED: "It holds",
@@ -148,6 +149,30 @@ def evidence(seen: Evidence) -> str:
         (seen.websocket.frames, "frames"),
     ]
     return ", ".join(amount(number, name) for number, name in parts if number)
+
+
+def delivered(amount: Decimal, unit: str) -> str:
+    """Give an amount that a test delivered with its unit; seconds as people say them: 6 h 30 min."""
+    if unit != "seconds":
+        return f"{amount:,f} {unit}"
+    if amount < 60:
+        return seconds(float(amount))
+    minutes, rest = divmod(int(amount), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (rest, "s")]
+    return " ".join(f"{number:,} {noun}" for number, noun in parts if number)
+
+
+def delivered_in_all(outcomes: Iterable[DeliveredOutcome]) -> list[tuple[str, str, int]]:
+    """Add up outcomes of one name and unit: (name, amount with its unit, number of outcomes), by name."""
+    sums: dict[tuple[str, str], tuple[Decimal, int]] = {}
+    with localcontext(Context(prec=1000)):  # money is not rounded
+        for one in outcomes:
+            amount, number = sums.get((one.name, one.unit), (Decimal(0), 0))
+            sums[one.name, one.unit] = amount + one.amount, number + 1
+    return [
+        (name, delivered(amount, unit), number) for (name, unit), (amount, number) in sorted(sums.items())
+    ]
 
 
 def sentence(test: Test) -> str:
