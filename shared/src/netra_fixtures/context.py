@@ -5,7 +5,7 @@ from collections.abc import Set
 from typing import NewType
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from netra_fixtures.value import Tier
 
@@ -28,20 +28,16 @@ PEOPLE = (
 COMPANIES = ("Blue Harbor", "Größe & Söhne", "O'Neill Freight", "Ünal Lojistik", "東京電機", "Acme")
 
 
-class Tenant(BaseModel):
+class Tenant(BaseModel, frozen=True, extra="forbid"):
     """A customer."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: TenantId
     name: str = Field(min_length=1)
     tier: Tier
 
 
-class UserContext(BaseModel):
+class UserContext(BaseModel, frozen=True, extra="forbid"):
     """A person of one tenant, as code under test gets to know them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: UserId
     email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")

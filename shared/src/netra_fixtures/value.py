@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_serializer
 
 from netra_fixtures.errors import NetraFixturesError
 
@@ -71,13 +71,11 @@ def _one_line(value: object) -> object:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-class BusinessValue(BaseModel):
+class BusinessValue(BaseModel, frozen=True, extra="forbid"):
     """What a test is worth, and to whom.
 
     `tier` is the lowest that has the feature; every higher tier has it too.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     tier: Tier
     goals: frozenset[Goal] = Field(min_length=1)

@@ -4,16 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr
+from pydantic import BaseModel, SecretStr
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 
-class Endpoint(BaseModel):
+class Endpoint(BaseModel, frozen=True):
     """The address of a server: a Unix socket where it has one, else host and port."""
-
-    model_config = ConfigDict(frozen=True)
 
     host: str = "127.0.0.1"
     port: int
@@ -37,7 +35,7 @@ class Endpoint(BaseModel):
         return self.model_copy(update={"host": host, "port": port, "socket": None})
 
 
-class PostgresEndpoint(Endpoint):
+class PostgresEndpoint(Endpoint, frozen=True):
     """One database of a PostgreSQL server."""
 
     port: int = 5432
@@ -84,7 +82,7 @@ class PostgresEndpoint(Endpoint):
         )
 
 
-class RedisEndpoint(Endpoint):
+class RedisEndpoint(Endpoint, frozen=True):
     """One logical database of a Redis server, or of one that speaks its protocol."""
 
     port: int = 6379
