@@ -2,16 +2,30 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
-from netra_fixtures.relay import ActiveFaults, Address, Connection, Fault, Passage
+from netra_fixtures.passage import ActiveFaults, Fault, Passage
+from netra_fixtures.relay import Address, Connection
 
-__all__ = ["Address", "Connection", "Cut", "Fault", "HalfOpen", "Latency", "Link", "Passage", "Reset"]
+__all__ = [
+    "Address",
+    "Bandwidth",
+    "Connection",
+    "Cut",
+    "Fault",
+    "HalfOpen",
+    "Jitter",
+    "Latency",
+    "Link",
+    "Passage",
+    "Reset",
+    "SlowClose",
+]
 
 
 @dataclass(frozen=True)
@@ -25,11 +39,65 @@ class Latency(Fault):
     each_way: timedelta
 
     def __post_init__(self) -> None:
-        if self.each_way < timedelta(0):
-            raise ValueError(f"a latency cannot be negative: {self.each_way}")
+        _not_negative("a latency", self.each_way)
 
     def due(self, at: float, passage: Passage) -> float:
         return at + self.each_way.total_seconds()
+
+
+@dataclass(frozen=True)
+class Jitter(Fault):
+    """Delay every piece that is sent by a time of its own, in order: a piece that drew less waits for those before.
+
+    The times are drawn uniformly, from 0 to *up_to*, for each direction. With a `Latency` beside it they are added
+    to that. What is drawn follows from the link's seed and from where in the conversation the piece stands.
+
+    Args:
+        up_to: the longest delay in one direction.
+    """
+
+    up_to: timedelta
+
+    def __post_init__(self) -> None:
+        _not_negative("a jitter", self.up_to)
+
+    def due(self, at: float, passage: Passage) -> float:
+        return at + passage.random.uniform(0, self.up_to.total_seconds())
+
+
+@dataclass(frozen=True)
+class Bandwidth(Fault):
+    """Let only so many bytes pass in a second; senders wait once a second's worth, or 64 KiB, is under way.
+
+    Args:
+        bytes_per_second: in each direction of each connection, at least 1.
+    """
+
+    bytes_per_second: int
+
+    def __post_init__(self) -> None:
+        if self.bytes_per_second < 1:
+            raise ValueError(f"a bandwidth is 1 byte a second or more, not {self.bytes_per_second}")
+
+    def limit_bytes_per_second(self) -> float:
+        return self.bytes_per_second
+
+
+@dataclass(frozen=True)
+class SlowClose(Fault):
+    """Pass on late that one side has ended or is gone; what it sent before arrives as ever.
+
+    Args:
+        by: how much later the other side hears of it.
+    """
+
+    by: timedelta
+
+    def __post_init__(self) -> None:
+        _not_negative("the delay of a slow close", self.by)
+
+    def due(self, at: float, passage: Passage) -> float:
+        return at + self.by.total_seconds() if passage.ends else at
 
 
 @dataclass(frozen=True)
@@ -69,13 +137,14 @@ class Link:
     Args:
         target: where the server listens, (host, port) or the path of a Unix socket.
         seed: what faults that draw at random start from.
+        drawn: called whenever one draws.
     """
 
-    def __init__(self, target: Address, *, seed: int) -> None:
+    def __init__(self, target: Address, *, seed: int, drawn: Callable[[], None] = lambda: None) -> None:
         self.target = target
         self.seed = seed
         self.connections = 0  # accepted so far
-        self._active = ActiveFaults(seed)
+        self._active = ActiveFaults(seed, drawn)
         self._open: set[Connection] = set()
         self._failures: list[BaseException] = []
         self._port: socket.socket | None = None  # bound, never listening: the port stays ours while we refuse
@@ -116,6 +185,9 @@ class Link:
         """Spoil the link until the block is left, for connections that are open and those made meanwhile.
 
         Faults add up: enter as many as the test needs, and leave them in any order.
+
+        Raises:
+            RuntimeError: the link is not open, or not any more.
         """
         self._reserved_port()
         entry = self._active.begin(fault)
@@ -132,7 +204,7 @@ class Link:
 
     def _reserved_port(self) -> socket.socket:
         if self._port is None:
-            raise RuntimeError("the link is not open; enter it first: async with Link(…) as link")
+            raise RuntimeError("the link is not open; enter it first, and use it inside its block: async with Link(…) as link")
         return self._port
 
     def _listen_or_refuse(self) -> None:
@@ -159,7 +231,7 @@ class Link:
             self._stop_listening()
             return
         self.connections += 1
-        connection = Connection(self.target, client, self._active)
+        connection = Connection(self.target, client, self._active, self.connections)
         self._open.add(connection)
         connection.task.add_done_callback(lambda task: self._ended(connection, task))
         self._active.strike(connection)
@@ -168,6 +240,11 @@ class Link:
         self._open.discard(connection)
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._failures.append(failure)
+
+
+def _not_negative(name: str, duration: timedelta) -> None:
+    if duration < timedelta(0):
+        raise ValueError(f"{name} cannot be negative, it is 0 or longer, not {duration.total_seconds():g} s")
 
 
 def _bound_socket(port: int) -> socket.socket:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from netra_fixtures.faults import Link
-from netra_fixtures.relay import Fault
+from netra_fixtures.passage import Fault
 from netra_fixtures.services.endpoint import Endpoint
 
 E = TypeVar("E", bound=Endpoint)

@@ -1,119 +1,34 @@
-"""Carry the bytes of one connection through the faults that are active.
-
-What a fault can decide stands in `Fault`: when bytes arrive, whether they arrive at all, whether anybody
-listens, and what happens to connections when it begins and ends.
-"""
+"""Carry the bytes of one connection through the faults that are active."""
 
 import asyncio
+import math
 import socket
 import struct
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from random import Random
 from typing import TypeAlias
+
+from netra_fixtures.passage import CHUNK_BYTES, ActiveFaults, Passage
 
 Address: TypeAlias = tuple[str, int] | Path
 Streams: TypeAlias = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-CHUNK_BYTES = 64 * 1024
-UNDER_WAY_BYTES = 16 * 1024 * 1024  # at most, a direction: 50 ms of 320 MB/s
 PARCEL_BYTES = 512  # what the objects around one parcel weigh, so that single bytes count too
 NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 
 
-@dataclass(frozen=True)
-class Passage:
-    """What a fault may know of the bytes whose arrival it decides; instants are the event loop's seconds."""
-
-    size_bytes: int
-    ends: bool
-    previous: float
-    random: Random
-
-
-class Fault:
-    """Something wrong with a link while it is entered; a subclass overrides what it spoils."""
-
-    refuses = False  # nobody listens
-    swallows = False  # what is sent never arrives, nor does its end
-
-    def due(self, at: float, passage: Passage) -> float:
-        """Say when bytes arrive that would arrive at *at*; those before them did at `passage.previous`."""
-        return at
-
-    def strike(self, connection: "Connection") -> None:
-        """Meet a connection that was open when the fault began, or one that was made since."""
-
-    def heal(self, connection: "Connection") -> None:
-        """Meet a connection that is open when the fault ends."""
-
-
-class ActiveFaults:
-    """The faults that a link is under at the moment."""
-
-    def __init__(self, seed: int) -> None:
-        # it draws faults, not secrets
-        self._random = Random(seed)  # nosec B311
-        self._faults: dict[object, Fault] = {}
-        self._changed = asyncio.Event()
-
-    def begin(self, fault: Fault) -> object:
-        """Add *fault*; return what `end` takes, because equal faults may be active twice."""
-        entry = object()
-        self._faults[entry] = fault
-        self._announce()
-        return entry
-
-    def end(self, entry: object) -> None:
-        del self._faults[entry]
-        self._announce()
-
-    @property
-    def refuses(self) -> bool:
-        return any(fault.refuses for fault in self._faults.values())
-
-    @property
-    def swallows(self) -> bool:
-        return any(fault.swallows for fault in self._faults.values())
-
-    def strike(self, connection: "Connection") -> None:
-        for fault in self._faults.values():
-            fault.strike(connection)
-
-    async def until_heard(self) -> None:
-        """Wait while what is sent does not arrive."""
-        while self.swallows:
-            await self._changed.wait()
-
-    async def arrival(self, parcel: "_Parcel", previous: float) -> float:
-        """Wait until *parcel* is due under the active faults, after *previous*; return when that was."""
-        passage = Passage(len(parcel.data), parcel.ends, previous, self._random)
-        while True:
-            due, changed = parcel.sent, self._changed
-            for fault in self._faults.values():
-                due = fault.due(due, passage)
-            due = max(due, previous)
-            wait = due - asyncio.get_running_loop().time()
-            if wait <= 0:
-                return due
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await changed.wait()
-            if not changed.is_set():
-                return due
-
-    def _announce(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
-
-
 class Connection:
-    """One client's connection and the one to the server behind it."""
+    """One client's connection and the one to the server behind it.
 
-    def __init__(self, target: Address, client: socket.socket, active: ActiveFaults) -> None:
+    Args:
+        number: of the connection, counted from 1 on its link.
+    """
+
+    def __init__(self, target: Address, client: socket.socket, active: ActiveFaults, number: int) -> None:
+        self._number = number
         self._target = target
         self._client = client
         self._active = active
@@ -141,8 +56,8 @@ class Connection:
             from_server, to_server = await self._joined(self._dial())
             async with asyncio.TaskGroup() as lanes:
                 for lane in (
-                    _Lane(from_client, to_server, self._active),
-                    _Lane(from_server, to_client, self._active),
+                    _Lane(from_client, to_server, self._active, f"{self._number}:to server"),
+                    _Lane(from_server, to_client, self._active, f"{self._number}:to client"),
                 ):
                     lanes.create_task(lane.collect())
                     lanes.create_task(lane.deliver())
@@ -193,18 +108,26 @@ class _Parcel:
     def weight_bytes(self) -> int:
         return len(self.data) + PARCEL_BYTES
 
+    def cut(self, size_bytes: int) -> tuple["_Parcel", "_Parcel | None"]:
+        """Cut off a piece of at most *size_bytes*; the second is what is left."""
+        if len(self.data) <= size_bytes:
+            return self, None
+        return replace(self, data=self.data[:size_bytes]), replace(self, data=self.data[size_bytes:])
+
 
 class _Lane:
     """One direction of a connection: parcels are collected at once and delivered when they are due."""
 
     def __init__(
-        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, active: ActiveFaults
+        self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, active: ActiveFaults, name: str
     ) -> None:
         self._source = source
         self._sink = sink
         self._active = active
+        self._name = name
         self._under_way: deque[_Parcel] = deque()
         self._weight_bytes = 0
+        self._arrived_at, self._arrived_bytes = -math.inf, 0
         self._stalled = False  # the sink makes us wait, so the source waits too
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
@@ -222,20 +145,36 @@ class _Lane:
             self._filled.set()
 
     async def deliver(self) -> None:
-        """Hand parcels over in order, each when it is due, until the last."""
-        arrived, ends = 0.0, False
+        """Hand pieces over in order, each when it is due, until the last."""
+        ends = False
         while not ends:
+            piece = await self._arrived()
+            ends = piece.ends
+            if not self._active.swallows:
+                if piece.failure is not None:
+                    raise piece.failure
+                await self._hand_over(piece)
+
+    async def _arrived(self) -> _Parcel:
+        """Wait until the next piece is due, whichever faults come and go meanwhile, and take it."""
+        while True:
             while not self._under_way:
                 self._filled.clear()
                 await self._filled.wait()
-            parcel = self._under_way.popleft()
-            ends = parcel.ends
-            arrived = await self._active.arrival(parcel, arrived)
-            if not self._active.swallows:
-                self._stalled = True
-                await self._hand_over(parcel)
-                self._stalled = False
-            self._weigh(-parcel.weight_bytes)
+            piece, rest = self._under_way[0].cut(self._active.piece_bytes)
+            due = self._active.due(piece.sent, self._passage(piece))
+            if await self._active.unchanged_until(due):
+                break
+        self._arrived_at, self._arrived_bytes = due, self._arrived_bytes + len(piece.data)
+        self._weigh(-self._under_way.popleft().weight_bytes)
+        if rest is not None:
+            self._under_way.appendleft(rest)
+            self._weigh(rest.weight_bytes)
+        return piece
+
+    def _passage(self, piece: _Parcel) -> Passage:
+        place = f"{self._name}:{self._arrived_bytes}"
+        return Passage(len(piece.data), piece.ends, self._arrived_at, lambda: self._active.chance(place))
 
     async def _read(self) -> _Parcel:
         failure = None
@@ -245,18 +184,23 @@ class _Lane:
             data, failure = b"", error
         return _Parcel(data, asyncio.get_running_loop().time(), failure)
 
-    async def _hand_over(self, parcel: _Parcel) -> None:
-        if parcel.failure is not None:
-            raise parcel.failure
-        if parcel.ends:
+    async def _hand_over(self, piece: _Parcel) -> None:
+        if piece.ends:
             self._sink.write_eof()
-        else:
-            self._sink.write(parcel.data)
+            return
+        self._stalled = True
+        try:
+            self._sink.write(piece.data)
             await self._sink.drain()
+        except OSError as gone:  # the sink; the source hears of it as late as of anything else
+            self._under_way.clear()
+            self._under_way.append(_Parcel(b"", asyncio.get_running_loop().time(), gone))
+        self._stalled = False
+        self._weigh(0)
 
     def _weigh(self, change_bytes: int) -> None:
         self._weight_bytes += change_bytes
-        if self._stalled or self._weight_bytes >= UNDER_WAY_BYTES:
+        if self._stalled or self._weight_bytes >= self._active.under_way_bytes:
             self._room.clear()
         else:
             self._room.set()
