@@ -23,17 +23,22 @@ if TYPE_CHECKING:
     from netra_fixtures.data import ThirdPartyData as ThirdPartyData
     from netra_fixtures.environment import IsolatedEnvironment as IsolatedEnvironment
     from netra_fixtures.errors import NetraFixturesError as NetraFixturesError
+    from netra_fixtures.faults import Bandwidth as Bandwidth
     from netra_fixtures.faults import Cut as Cut
     from netra_fixtures.faults import HalfOpen as HalfOpen
+    from netra_fixtures.faults import Jitter as Jitter
     from netra_fixtures.faults import Latency as Latency
     from netra_fixtures.faults import Link as Link
     from netra_fixtures.faults import Reset as Reset
+    from netra_fixtures.faults import SlowClose as SlowClose
     from netra_fixtures.links import ServiceLink as ServiceLink
     from netra_fixtures.outcomes import Delivered as Delivered
     from netra_fixtures.outcomes import InsightsDelivered as InsightsDelivered
     from netra_fixtures.outcomes import Outcome as Outcome
     from netra_fixtures.outcomes import SavingsFound as SavingsFound
     from netra_fixtures.outcomes import WorkAutomated as WorkAutomated
+    from netra_fixtures.links import WebSocketLink as WebSocketLink
+    from netra_fixtures.links import WebSocketLinkFactory as WebSocketLinkFactory
     from netra_fixtures.private import PrivatePostgres as PrivatePostgres
     from netra_fixtures.private import PrivateRedis as PrivateRedis
     from netra_fixtures.services.endpoint import PostgresEndpoint as PostgresEndpoint
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "BaseIntegrationTest": "cases",
+    "Bandwidth": "faults",
     "Budget": "budgets",
     "BusinessValue": "value",
     "CacheIntegrationTest": "cases",
@@ -57,6 +63,7 @@ _HOMES = {
     "HalfOpen": "faults",
     "InsightsDelivered": "outcomes",
     "IsolatedEnvironment": "environment",
+    "Jitter": "faults",
     "Latency": "faults",
     "Link": "faults",
     "ManualClock": "clock",
@@ -70,6 +77,7 @@ _HOMES = {
     "SavingsFound": "outcomes",
     "ServiceLink": "links",
     "ServiceOrchestrationIntegrationTest": "cases",
+    "SlowClose": "faults",
     "Tenant": "context",
     "TenantFactory": "context",
     "Tier": "value",
@@ -78,6 +86,8 @@ _HOMES = {
     "UserFactory": "context",
     "WebSocketIntegrationTest": "cases",
     "WorkAutomated": "outcomes",
+    "WebSocketLink": "links",
+    "WebSocketLinkFactory": "links",
     "business_value": "value",
     "eventually": "waiting",
     "within": "waiting",

@@ -17,6 +17,7 @@ MARKERS = (
 SERVICES = {  # the fixtures that stand on a server, whichever others stand on them
     "postgres": ("postgres_endpoint", "private_postgres"),
     "redis": ("redis_endpoint", "private_redis"),
+    "websocket": ("websocket_link",),  # the server is the test's own, the frames are evidence all the same
 }
 ABOUT = {  # the service that the tests of a class in cases.py are about
     "DatabaseIntegrationTest": "postgres",

@@ -14,7 +14,7 @@ Counts = dict[str, dict[str, int]]
 SHOWN = {
     "postgres": ("statements", "transactions", "rows_written"),
     "redis": ("commands",),
-    "websocket": ("frames",),
+    "websocket": ("connections", "frames", "control_frames", "refused"),
 }
 
 
@@ -61,9 +61,8 @@ class Tap:
 
     def path(self, name: str) -> Path:
         """Give the path of a link's socket."""
-        return (
-            self.directory / name / (".s.PGSQL.5432" if self._links[name][0] == "postgres" else "redis.sock")
-        )
+        protocol, _ = self._links[name]
+        return self.directory / name / (".s.PGSQL.5432" if protocol == "postgres" else f"{protocol}.sock")
 
     def drop(self, name: str) -> None:
         """Close a link and whatever still runs over it; its counts stay."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from netra_fixtures.chance import Chance
     from netra_fixtures.clock import ManualClock
     from netra_fixtures.context import TenantFactory, UserFactory
     from netra_fixtures.data import ThirdPartyData
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from netra_fixtures.isolation.redis import WorkerRedis
     from netra_fixtures.lease import Lease
     from netra_fixtures.lending import Lending
-    from netra_fixtures.links import ServiceLink
+    from netra_fixtures.links import ServiceLink, WebSocketLinkFactory
     from netra_fixtures.outcomes import Delivered
     from netra_fixtures.private import PrivatePostgres, PrivateRedis
     from netra_fixtures.services.endpoint import PostgresEndpoint, RedisEndpoint
@@ -86,24 +87,32 @@ def namespace(netra_worker: Worker) -> str:
 
 @pytest.fixture
 async def postgres_link(
-    postgres_endpoint: PostgresEndpoint, rng: random.Random
+    postgres_endpoint: PostgresEndpoint, netra_chance: Chance
 ) -> AsyncIterator[ServiceLink[PostgresEndpoint]]:
     """A way to the test's database that faults can be laid on."""
     from netra_fixtures.links import link_to
 
-    async with link_to(postgres_endpoint, seed=rng.getrandbits(32)) as link:
+    async with link_to(postgres_endpoint, netra_chance, "postgres_link") as link:
         yield link
 
 
 @pytest.fixture
 async def redis_link(
-    redis_endpoint: RedisEndpoint, rng: random.Random
+    redis_endpoint: RedisEndpoint, netra_chance: Chance
 ) -> AsyncIterator[ServiceLink[RedisEndpoint]]:
     """A way to the test's Redis that faults can be laid on."""
     from netra_fixtures.links import link_to
 
-    async with link_to(redis_endpoint, seed=rng.getrandbits(32)) as link:
+    async with link_to(redis_endpoint, netra_chance, "redis_link") as link:
         yield link
+
+
+@pytest.fixture
+def websocket_link(netra_lent: Lending, netra_tap: Tap, netra_chance: Chance) -> WebSocketLinkFactory:
+    """Opens ways to a WebSocket server of the test's own that faults can be laid on."""
+    from netra_fixtures.links import WebSocketLinkFactory
+
+    return WebSocketLinkFactory(netra_tap, netra_chance)
 
 
 @pytest.fixture
@@ -194,6 +203,14 @@ def netra_case(request: pytest.FixtureRequest) -> None:
 
 def _scope(request: pytest.FixtureRequest) -> str:
     return hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:8]
+
+
+@pytest.fixture
+def netra_chance(request: pytest.FixtureRequest, netra_worker: Worker) -> Chance:
+    """What the faults of the test's links draw from."""
+    from netra_fixtures.chance import Chance
+
+    return Chance(request.node, netra_worker.seed)
 
 
 # What this test is lent, and takes back from it.

@@ -187,9 +187,12 @@ class RedisEvidence(Part):
 
 
 class WebSocketEvidence(Part):
-    """What passed over WebSockets."""
+    """What passed over WebSockets; `frames` are those with data, and `refused` counts upgrades."""
 
     frames: int = 0
+    control_frames: int = 0
+    connections: int = 0
+    refused: int = 0
 
 
 class Evidence(Part):
