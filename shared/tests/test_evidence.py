@@ -125,7 +125,7 @@ def talk(path: Path, data: bytes) -> bytes:
     return bytes(got)
 
 
-@pytest.mark.parametrize("protocol", ["redis", "postgres"])
+@pytest.mark.parametrize("protocol", ["redis", "postgres", "websocket"])
 def test_the_tap_passes_on_every_byte_unchanged(tap: Tap, echo: str, protocol: str) -> None:
     """What counts must not change what is counted, however large it is and whatever it says."""
     path = tap.link("wire", protocol, echo)

@@ -339,7 +339,7 @@ class WebSocketConversation:
             if len(head) > LONGEST_HEAD:
                 raise ValueError("no answer to an upgrade")
             return
-        status, *fields = head.lower().split(b"\r\n")
+        status, *fields = bytes(head).lower().split(b"\r\n")
         code = status.partition(b" ")[2][:3]
         if code[:1] == b"1" and code != b"101":  # there is more to come: 103 Early Hints, for one
             self._answered = rest

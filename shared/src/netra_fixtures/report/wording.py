@@ -24,6 +24,8 @@ OUTCOMES = {
 }
 UNITS = {
     "bytes_received": "byte received",
+    "control_frames": "frame of control",
+    "refused": "upgrade refused",
     "rows_written": "row written",
 }  # where taking the s off the end does not give the noun for one
 
