@@ -90,7 +90,9 @@ async def test_postgres(postgres_link, fault):
     outcome.result.assert_outcomes(passed=8)
 
 
-@pytest.mark.parametrize("ending", ["raise ValueError", "await asyncio.Event().wait()"], ids=["fails", "hangs"])
+@pytest.mark.parametrize(
+    "ending", ["raise ValueError", "await asyncio.Event().wait()"], ids=["fails", "hangs"]
+)
 def test_a_test_that_ends_inside_a_fault_leaves_nothing_to_the_next(run: Run, ending: str) -> None:
     """What cleans up after a failed test, and the tests after it, find the link whole."""
     outcome = run(

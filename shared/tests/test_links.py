@@ -177,16 +177,23 @@ async def test_a_link_holds_little_of_what_nobody_reads(
     async def never_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()
 
-    async with serving(never_read, tmp_path / "s") as address, Link(address, seed=1) as link:
-        async with link.fault(fault) if fault else AsyncExitStack():
-            client = await connect(link.endpoint)
-            taken = 0
-            with pytest.raises(TimeoutError):
-                async with asyncio.timeout(2):
-                    while True:
-                        client.writer.write(bytes(100_000))
-                        await client.writer.drain()
-                        taken += 100_000
+    async with (
+        serving(never_read, tmp_path / "s") as address,
+        Link(address, seed=1) as link,
+        link.fault(fault) if fault else AsyncExitStack(),
+    ):
+        client = await connect(link.endpoint)
+        taken = 0
+
+        async def write_without_end() -> None:
+            nonlocal taken
+            while True:
+                client.writer.write(bytes(100_000))
+                await client.writer.drain()
+                taken += 100_000
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(write_without_end(), timeout=2)
 
     assert taken < UNDER_WAY_BYTES  # what latency may keep under way; kernels alone take far less
 

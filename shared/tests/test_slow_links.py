@@ -13,7 +13,6 @@ from netra_fixtures.waiting import within
 
 from .lines import FOREVER, Client, Connect, Server, serving
 
-
 BLINK = timedelta(milliseconds=50)
 
 
@@ -147,21 +146,27 @@ async def test_bandwidth_limits_each_direction(direction: str, connect: Connect)
         else:
             arrived.put_nowait((len(await reader.readexactly(30_000)), _now()))
 
-    async with serving(talk) as address, Link(address, seed=1) as link, within(seconds=20):
-        async with link.fault(Bandwidth(100_000)):
-            began = _now()
-            client = await connect(link.endpoint)
-            if direction == "to server":
-                client.writer.write(data)
-                size, at = await arrived.get()
-            else:
-                size, at = len(await client.reader.readexactly(30_000)), _now()
+    async with (
+        serving(talk) as address,
+        Link(address, seed=1) as link,
+        within(seconds=20),
+        link.fault(Bandwidth(100_000)),
+    ):
+        began = _now()
+        client = await connect(link.endpoint)
+        if direction == "to server":
+            client.writer.write(data)
+            size, at = await arrived.get()
+        else:
+            size, at = len(await client.reader.readexactly(30_000)), _now()
 
     assert size == 30_000
     assert at - began >= 0.3
 
 
-@pytest.mark.parametrize("limits", [(10,), (10, 10**9), (10**9, 10)], ids=["one", "lower first", "lower last"])
+@pytest.mark.parametrize(
+    "limits", [(10,), (10, 10**9), (10**9, 10)], ids=["one", "lower first", "lower last"]
+)
 async def test_bytes_trickle_over_a_thin_line(limits: tuple[int, ...], connect: Connect) -> None:
     """The first byte is there minutes before the last; of two limits the lower holds."""
     first: asyncio.Queue[bytes] = asyncio.Queue()
@@ -254,29 +259,26 @@ async def test_that_its_client_is_gone_reaches_a_server_that_still_sends_as_late
     fault: Fault, connect: Connect
 ) -> None:
     """A failed write must not tell the server at once what the fault holds back."""
-    sent, gone = 0, asyncio.Event()
+    sent: asyncio.Queue[bool] = asyncio.Queue(maxsize=1)  # False once the client is gone
 
     async def send_without_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal sent
         try:
             while True:
                 writer.write(bytes(1000))
                 await writer.drain()
-                sent += 1
-                await asyncio.sleep(0.001)
+                await sent.put(True)
         except ConnectionError:
-            gone.set()
+            await sent.put(False)
 
     async with serving(send_without_end) as address, Link(address, seed=1) as link, within(seconds=20):
         client = await connect(link.endpoint)
-        await client.reader.readexactly(10_000)
+        for _ in range(10):
+            await sent.get()
         async with link.fault(fault):
             client.break_off()
-            sent_before = sent
-            while not gone.is_set() and sent < sent_before + 200:
-                await asyncio.sleep(0)
-            told_meanwhile = gone.is_set()
-        await gone.wait()
+            told_meanwhile = [await sent.get() for _ in range(200)].count(False)
+        while await sent.get():
+            pass
 
     assert not told_meanwhile
 

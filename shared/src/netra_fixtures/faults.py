@@ -204,7 +204,8 @@ class Link:
 
     def _reserved_port(self) -> socket.socket:
         if self._port is None:
-            raise RuntimeError("the link is not open; enter it first, and use it inside its block: async with Link(…) as link")
+            remedy = "enter it first, and use it inside its block: async with Link(…) as link"
+            raise RuntimeError(f"the link is not open; {remedy}")
         return self._port
 
     def _listen_or_refuse(self) -> None:

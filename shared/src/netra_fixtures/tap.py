@@ -7,7 +7,7 @@ parent dies.
 The counts stand in a file that the worker maps too, named on the command line: a row of 64-bit numbers for each link,
 up to date before the bytes they count are passed on. Each line of stdin is a request, each of stdout its answer (JSON):
 
-    {"op": "link", "name": …, "protocol": "postgres" | "redis" | "websocket", "path": …, "target": …, "row": …}
+    {"op": "link", "name": …, "protocol": one of COUNTERS, "path": …, "target": [host, port] | path, "row": …}
     {"op": "cut", "name": …, "pid": …}    closes the connections; "states": in words, of those that pid opened
     {"op": "made", "name": …}             "names": of databases that were made and not dropped
     {"op": "drop", "name": …}
@@ -284,7 +284,7 @@ class Frames:
         self._data = bytearray()
         self._skip = 0  # bytes still to come of a payload
 
-    def take(self, data: bytes) -> None:
+    def take(self, data: bytes | bytearray) -> None:
         buffer = self._data
         buffer += data
         at, size = self._skip, len(buffer)
@@ -345,7 +345,9 @@ class WebSocketConversation:
             self._answered = rest
             self._read_answer()
             return
-        named = {name.strip(): value.strip() for name, _, value in (field.partition(b":") for field in fields)}
+        named = {
+            name.strip(): value.strip() for name, _, value in (field.partition(b":") for field in fields)
+        }
         self._accepted = code == b"101" and named.get(b"upgrade") == b"websocket"
         self._counts[CONNECTIONS if self._accepted else REFUSED] += 1
         if self._accepted:
