@@ -78,6 +78,8 @@ async def test_a_server_that_still_sends_learns_that_its_client_is_gone(connect:
     gone: asyncio.Queue[None] = asyncio.Queue()
 
     async def send_without_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"hello")
+        await reader.read()  # a client that has read all it was sent leaves with an end, not with a reset
         try:
             while True:
                 writer.write(bytes(100_000))
@@ -88,7 +90,7 @@ async def test_a_server_that_still_sends_learns_that_its_client_is_gone(connect:
 
     async with serving(send_without_end) as address, Link(address, seed=1) as link, within(seconds=20):
         client = await connect(link.endpoint)
-        await client.reader.readexactly(1_000_000)
+        await client.reader.readexactly(5)
         client.writer.close()
         await gone.get()
         await eventually(lambda: _none_open(link), seconds=10)

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from netra_fixtures.faults import Bandwidth, Fault, Jitter, Latency, Link, Passage, SlowClose
-from netra_fixtures.waiting import within
+from netra_fixtures.waiting import eventually, within
 
 from .lines import FOREVER, Client, Connect, Server, serving
 
@@ -288,7 +288,7 @@ async def test_what_faults_draw_follows_from_the_seed_and_the_place_in_the_conve
 ) -> None:
     """A failure that chance brought about can be had again, however the machine schedules the run."""
 
-    async def drawn(seed: int) -> set[float]:
+    async def drawn(seed: int, *, looks: int) -> set[float]:
         draws: list[float] = []
 
         class Drawing(Fault):
@@ -296,21 +296,32 @@ async def test_what_faults_draw_follows_from_the_seed_and_the_place_in_the_conve
                 draws.append(passage.random.random())
                 return at
 
-        async with Link(server.address, seed=seed) as link:
-            async with link.fault(Drawing()):
+        async with Link(server.address, seed=seed) as link, link.fault(Drawing()):
+            for _ in range(2):
+                client = await connect(link.endpoint)
                 for _ in range(3):
-                    client = await connect(link.endpoint)
-                    assert await client.is_answered()
-                    for _ in range(seed):  # looks anew at what is under way, and must see the same
-                        async with link.fault(Latency(BLINK)):
-                            assert await client.is_answered()
-            return set(draws)
+                    async with link.fault(FOREVER):
+                        await client.say("hello")
+                        for _ in range(looks):  # each time a fault comes or goes
+                            async with link.fault(Latency(BLINK)):
+                                await _another(draws)
+                    assert await client.hears() == "hello"
+        return set(draws)
 
-    first, again, other = await drawn(3), await drawn(3), await drawn(4)
+    first, again, other = [await drawn(seed, looks=looks) for seed, looks in ((1, 1), (1, 5), (2, 1))]
 
     assert first == again
-    assert len(first) == 3 * 2 * 4
+    assert len(first) == 2 * 3 * 2  # a client says and hears each line
     assert not first & other
+
+
+async def _another(draws: list[float]) -> None:
+    number = len(draws)
+
+    async def drawn() -> None:
+        assert len(draws) > number
+
+    await eventually(drawn, seconds=10)
 
 
 def _now() -> float:
