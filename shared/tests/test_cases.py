@@ -1,11 +1,8 @@
 """Teams that write tests as classes get the same services, by typed attributes, and the same rules."""
 
 from collections.abc import Callable
-from importlib.util import find_spec
 
 import pytest
-
-from netra_fixtures import fixtures
 
 from .runs import Outcome, Run
 
@@ -342,10 +339,6 @@ class TestShouts(WebSocketIntegrationTest):
 """
 
 
-@pytest.mark.skipif(
-    find_spec("websockets") is None or not hasattr(fixtures, "websocket_link"),
-    reason="websockets, or the fixture websocket_link, isn't there",
-)
 def test_what_a_user_receives_is_held_in_order_and_to_its_end(run: Run) -> None:
     """Events that come late, out of order or after an end that says nothing are what users see first."""
     outcome = run(SHOUTS)

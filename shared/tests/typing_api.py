@@ -50,12 +50,12 @@ from netra_fixtures import (
     UserContext,
     UserFactory,
     WebSocketIntegrationTest,
+    WebSocketLink,
     WorkAutomated,
     business_value,
     eventually,
     within,
 )
-from netra_fixtures.cases import WebSocketLink
 from netra_fixtures.context import TenantId, UserId
 
 netra_fixtures.no_such_name  # type: ignore[attr-defined]

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
     from netra_fixtures.faults import Reset as Reset
     from netra_fixtures.faults import SlowClose as SlowClose
     from netra_fixtures.links import ServiceLink as ServiceLink
+    from netra_fixtures.links import WebSocketLink as WebSocketLink
+    from netra_fixtures.links import WebSocketLinkFactory as WebSocketLinkFactory
     from netra_fixtures.outcomes import Delivered as Delivered
     from netra_fixtures.outcomes import InsightsDelivered as InsightsDelivered
     from netra_fixtures.outcomes import Outcome as Outcome
     from netra_fixtures.outcomes import SavingsFound as SavingsFound
     from netra_fixtures.outcomes import WorkAutomated as WorkAutomated
-    from netra_fixtures.links import WebSocketLink as WebSocketLink
-    from netra_fixtures.links import WebSocketLinkFactory as WebSocketLinkFactory
     from netra_fixtures.private import PrivatePostgres as PrivatePostgres
     from netra_fixtures.private import PrivateRedis as PrivateRedis
     from netra_fixtures.services.endpoint import PostgresEndpoint as PostgresEndpoint

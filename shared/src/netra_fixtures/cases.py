@@ -6,8 +6,6 @@ so `setup_method` and the class's own fixtures find them, and none can be lost b
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from netra_fixtures.clock import ManualClock
     from netra_fixtures.context import TenantFactory, UserFactory
     from netra_fixtures.environment import IsolatedEnvironment
-    from netra_fixtures.faults import Fault
+    from netra_fixtures.links import WebSocketLinkFactory
     from netra_fixtures.outcomes import Delivered, Outcome
 
 Marks = pytest.MarkDecorator | list[pytest.MarkDecorator]
@@ -169,17 +167,6 @@ class ServiceOrchestrationIntegrationTest(DatabaseIntegrationTest, CacheIntegrat
         _demand(held == kept, f"{key} holds {held!r}, and {table}.{column} says {kept!r}")
 
 
-class WebSocketLink(Protocol):
-    """A way to a WebSocket server that a test can spoil."""
-
-    @property
-    def uri(self) -> str:
-        """Where clients connect."""
-
-    def fault(self, fault: Fault) -> AbstractAsyncContextManager[None]:
-        """Spoil the link until the block is left."""
-
-
 class WebSocketConnection(Protocol):
     """What the assertions need of a client's connection; those of the library `websockets` have it."""
 
@@ -198,7 +185,7 @@ class WebSocketIntegrationTest(BaseIntegrationTest):
     """Tests of what users receive, over links that count it: ``async with self.websocket_link(uri) as link``."""
 
     pytestmark: ClassVar[Marks] = pytest.mark.usefixtures("websocket_link")
-    websocket_link: Callable[[str], AbstractAsyncContextManager[WebSocketLink]]
+    websocket_link: WebSocketLinkFactory
 
     async def assert_messages_in_order(
         self, connection: WebSocketConnection, *expected: str | bytes, seconds: float = 5
