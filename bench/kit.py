@@ -45,8 +45,8 @@ def standing(*, migrations: tuple[str, ...] = STANDARD, cache: Path | None = Non
     with ExitStack() as opened:
         run = Run()
         opened.callback(run.end)
-        worker = Worker(name="main", directory=run.directory, seed=0, settings=chosen(migrations, cache))
-        lease = opened.enter_context(closing(Lease(run.directory, worker.name, worker.settings)))
+        worker = Worker(name="main", place=run.place, seed=0, settings=chosen(migrations, cache))
+        lease = opened.enter_context(closing(Lease(run.place, worker.name, worker.settings)))
         tap = opened.enter_context(closing(Tap(lease.directory / "main-tap")))
         database = opened.enter_context(postgres.acquired(worker, lease, tap, redis_next=True))
         own = opened.enter_context(redis.acquired(worker, lease, tap))

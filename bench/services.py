@@ -98,7 +98,7 @@ async def _answers(socket: Path) -> bool:
 
 def _by_hand(kept: Callable[[], Path | None]) -> float:
     """Start both servers by hand and end them; return how long the start took."""
-    run = Run()
+    run = Run(alone=True)
     servers = ByHand(run.directory, kept())
     try:
         return timed(servers.start)()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,8 @@ from _pytest.junitxml import xml_key
 
 from netra_fixtures import settings
 from netra_fixtures.errors import SettingInvalid
-from netra_fixtures.lease import Run
+from netra_fixtures.hold import note_elsewhere
+from netra_fixtures.lease import Run, died
 from netra_fixtures.worker import ACCOUNT, Worker
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ class Controller:
         self._unwritten: OSError | None = None
         option = config.getoption("report_dir")
         self.directory = Path(config.invocation_params.dir, option) if option else config.rootpath / DIRECTORY
-        self._junit = self.run.directory / "junit.xml"
+        self._crashed: list[str] = []
+        self._junit = self.run.directory.with_name(self.run.directory.name + ".junit.xml")
         self._own_junit = config.pluginmanager.hasplugin("junitxml") and not config.getoption("xmlpath")
         if self._own_junit:
             config.option.xmlpath = str(self._junit)
@@ -63,7 +66,7 @@ class Controller:
 
     def told(self) -> dict[str, Any]:
         """Give what a process that runs tests is told."""
-        return {"directory": str(self.run.directory), "seed": self.seed, "settings": self.settings.to_json()}
+        return {"place": self.run.place.to_json(), "seed": self.seed, "settings": self.settings.to_json()}
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -84,21 +87,38 @@ class Controller:
             self._reports.append(report)
 
     @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Keep the account that a worker of xdist gave at its end; a crashed one gave none."""
+        if error:
+            self._crashed.append(node.gateway.id)
         account = getattr(node, "workeroutput", {}).get(ACCOUNT)
         if account:
             self._accounts.append(account)
 
-    @pytest.hookimpl(trylast=True)  # after junitxml has written, and the worker in this process has ended
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+    @pytest.hookimpl(wrapper=True, trylast=True)  # after junitxml has written, before the terminal sums up
+    def pytest_sessionfinish(
+        self, session: pytest.Session, exitstatus: int
+    ) -> Generator[None, object, object]:
         """Write the report of a run that ran an integration test; others prove nothing about services."""
+        wanted = self.config.getoption("report_dir") or any(
+            getattr(report, "netra", {}).get("integration") for report in self._reports
+        )
+        if self._own_junit and not wanted:
+            self.config.pluginmanager.unregister(self.config.stash[xml_key])
+            del self.config.stash[xml_key]
+        elif self._own_junit:
+            note_elsewhere(self.run.directory, self._junit)
+        result = yield
+        if self._crashed and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = exitstatus = pytest.ExitCode.TESTS_FAILED
+        if wanted:
+            self._finish(session, exitstatus)
+        return result
+
+    def _finish(self, session: pytest.Session, exitstatus: int) -> None:
         here = self.config.stash.get(Worker.KEY, None)
         if here is not None and here.account is not None:
             self._accounts.append(here.account)
-        integration = any(getattr(report, "netra", {}).get("integration") for report in self._reports)
-        if not integration and not self.config.getoption("report_dir"):
-            return
         self._report = self._summed(int(exitstatus))
         missed = not all(budget.held for budget in self._report.budgets)
         if missed and self.config.getoption("enforce_budgets") and exitstatus == pytest.ExitCode.OK:
@@ -122,6 +142,7 @@ class Controller:
             collector.add(one)
         for account in self._accounts:
             collector.add_worker(account)
+        collector.cut_short(died(self.run.directory))
         collector.collected(max((account["collected"] for account in self._accounts), default=0))
         return collector.finish(
             ended_at=datetime.now(UTC),
@@ -133,9 +154,10 @@ class Controller:
     def _write(self, summed: RunReport) -> None:
         from netra_fixtures import report
 
-        report.write(
-            summed, self.directory, attachments={"junit.xml": self._junit} if self._own_junit else None
-        )
+        name = self.run.directory.name
+        note_elsewhere(self.run.directory, report.begun(self.directory, name))
+        attachments = {"junit.xml": self._junit} if self._own_junit else None
+        report.write(summed, self.directory, run=name, attachments=attachments)
         if self._own_junit:
             self.config.stash[xml_key].logfile = str(self.directory / "junit.xml")  # the terminal names it
 
@@ -145,6 +167,11 @@ class Controller:
             terminalreporter.write_line(
                 f"netra: the report can't be written: {self._unwritten}; name another folder with --report-dir",
                 red=True,
+            )
+        if self._crashed:
+            crashed = f"the run ends as failed: {' and '.join(self._crashed)} crashed"
+            terminalreporter.write_line(
+                f"netra: {crashed}; see what was running, and its output, above", red=True
             )
         if self._report:
             from netra_fixtures.report import write_summary
@@ -158,3 +185,4 @@ class Controller:
     def pytest_unconfigure(self) -> None:
         """Let go of the services."""
         self.run.end()
+        self._junit.unlink(missing_ok=True)

@@ -31,8 +31,9 @@ class ServicesUnavailable(NetraFixturesError):
 class ServerDied(NetraFixturesError):
     """A server that the tests share ended while they ran."""
 
-    def __init__(self, service: str, code: int, log: str) -> None:
-        super().__init__(f"{service} ended with {code} during the run; its last log lines: {log}")
+    def __init__(self, service: str, code: int | None, log: str) -> None:
+        how = "" if code is None else f" with {code}"
+        super().__init__(f"{service} ended{how} during the run; its last log lines: {log}")
         self.service = service
         self.code = code
         self.log = log

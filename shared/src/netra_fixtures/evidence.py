@@ -2,14 +2,17 @@
 
 import contextlib
 import json
+import select
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from netra_fixtures import tap as tap_script
-from netra_fixtures.errors import ServicesUnavailable
+from netra_fixtures.errors import ServerDied, ServicesUnavailable
 
+TAP = "the tap that counts evidence"
+ANSWER_DEADLINE_S = 30
 Counts = dict[str, dict[str, int]]
 SHOWN = {
     "postgres": ("statements", "transactions", "rows_written"),
@@ -23,9 +26,12 @@ class Tap:
 
     Args:
         directory: where the tap's sockets go; made here.
+        deadline_s: for each of its answers; one that is slower is ended.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, deadline_s: float = ANSWER_DEADLINE_S) -> None:
+        self._deadline_s = deadline_s
+        self._said = "it keeps none"
         directory.mkdir(mode=0o700)
         self.directory = directory
         file = directory / "counts"
@@ -104,11 +110,24 @@ class Tap:
         with contextlib.suppress(OSError):
             stdin.write(json.dumps(request).encode() + b"\n")
             stdin.flush()
+            answers = select.poll()
+            answers.register(stdout, select.POLLIN)
+            if not answers.poll(self._deadline_s * 1000):
+                self._said = f"it didn't answer within {self._deadline_s:g} s"
+                self._process.kill()  # or it would give this answer to the next question
             line = stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "it has ended"}
+        if not line:
+            self._process.wait()
+            raise self.died() or AssertionError("a process that was waited for has ended")
+        answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise ServicesUnavailable("the tap that counts evidence", answer["error"], "run the tests again")
+            raise ServicesUnavailable(TAP, answer["error"], "run the tests again")
         return answer
+
+    def died(self) -> ServerDied | None:
+        """Say that the process ended unasked, if it did: no test reaches its servers then."""
+        code = self._process.poll()
+        return None if code is None else ServerDied(TAP, code, self._said)
 
     def close(self) -> None:
         """End the process and wait for it; a child that a test forked may still hold its stdin."""

@@ -262,19 +262,24 @@ def netra_lease(netra_worker: Worker) -> Iterator[Lease]:
     """The worker's hold on the services of the run."""
     from netra_fixtures.lease import Lease
 
-    lease = Lease(netra_worker.directory, netra_worker.name, netra_worker.settings)
+    lease = Lease(netra_worker.place, netra_worker.name, netra_worker.settings)
+    netra_worker.deaths.watch(lease.died, confirm=lease.look)
     yield lease
+    netra_worker.deaths.rest()
     lease.close()
 
 
 @pytest.fixture(scope="session")
 def netra_tap(netra_worker: Worker, netra_lease: Lease) -> Iterator[Tap]:
     """The process that counts what this worker's tests say to servers."""
-    from netra_fixtures.evidence import Tap
+    from netra_fixtures.evidence import ANSWER_DEADLINE_S, Tap
 
-    tap = Tap(netra_lease.directory / f"{netra_worker.name}-tap")
+    deadline_s = ANSWER_DEADLINE_S * netra_worker.settings.time_factor
+    tap = Tap(netra_lease.directory / f"{netra_worker.name}-tap", deadline_s=deadline_s)
     netra_worker.ledger.open(tap)
+    netra_worker.deaths.watch(tap.died)
     yield tap
+    netra_worker.deaths.rest()
     netra_worker.ledger.close()
     tap.close()
 

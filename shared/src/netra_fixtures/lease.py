@@ -1,27 +1,31 @@
 """Start the services once a run, share them between workers, and let go of them together.
 
-The process that runs pytest (under xdist the controller) makes the run's directory and holds a lock on its file
-``lease``. The first worker that needs a service starts the supervisor, which lives until that lock is free.
+The process that runs pytest (under xdist the controller) holds the lease, a lock that the kernel frees when it ends.
+The first worker that needs a service starts the supervisor, which makes the run's directory and lives until that lock
+is free.
 """
 
 import contextlib
 import fcntl
 import json
 import os
-import shutil
+import secrets
+import select
 import socket
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any
 
+from netra_fixtures import hold
 from netra_fixtures.errors import ServerDied, ServicesUnavailable
 from netra_fixtures.settings import Settings
 
-PREFIX = "netra-"
+SUPERVISOR = "the supervisor"
+ORDERLY = b"1"  # written into the lease by a holder that lets go
 STALE_S = 60
 ROOM_BYTES = 512 << 20
 START_DEADLINE_S = 30
@@ -32,31 +36,40 @@ LONGEST_BASE = 40  # a Unix socket's path has 107 bytes, and up to 60 of them co
 
 
 class Run:
-    """The directory of one run and the lock that keeps its services alive; the process that made it holds both."""
+    """One run and the lock that keeps its services alive; the process that began it holds that.
 
-    # of this process, which could lock its own leases again, and would free them by that
-    _held: ClassVar[set[Path]] = set()
+    Args:
+        alone: this process owns the servers itself, so it makes the directory too.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, alone: bool = False) -> None:
         base = _roomy_base()
-        _sweep(base, but=self._held)
-        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-        for name in ("lease", "lock"):
-            (self.directory / name).touch(mode=0o600)  # who can open a file can lock it
-        self.directory.chmod(0o711)  # the server's user passes through; what is inside is closed to it
-        self._held.add(self.directory)
-        self._lease = (self.directory / "lease").open("w")
+        _sweep(base)
+        self._lease, lease = hold.nameless()
+        self._turns, turns = hold.nameless()
         fcntl.lockf(self._lease, fcntl.LOCK_EX)
+        self.directory = base / hold.drawn_name()
+        self.place = hold.Place(self.directory, lease=lease, turns=turns, holder=os.getpid())
+        self._owner = hold.claim(self.directory) if alone else None
 
     def end(self, *, deadline_s: float = 10) -> None:
-        """Let go; return when the supervisor has removed everything, or do it where there is none."""
-        self._lease.close()
-        if (self.directory / "control").exists():
-            limit = time.monotonic() + deadline_s
-            while self.directory.exists() and time.monotonic() < limit:
-                time.sleep(POLL_S)
-        shutil.rmtree(self.directory, ignore_errors=True)
-        self._held.discard(self.directory)
+        """Let go; return when the supervisor has removed everything, or do it where none lives."""
+        if not self._lease.closed:
+            self._lease.write(ORDERLY)
+        for file in (self._lease, self._turns, self._owner):
+            if file:
+                file.close()
+        limit = time.monotonic() + deadline_s
+        while self.directory.exists():
+            late = time.monotonic() > limit
+            if late or hold.is_unowned(self.directory):
+                hold.remove(self.directory)
+            if late:
+                break
+            time.sleep(POLL_S)
+        for path in (self.place.lease, self.place.turns):
+            with contextlib.suppress(OSError):  # it had a name only where files without one can't be
+                path.unlink()
 
 
 def _roomy_base() -> Path:
@@ -69,42 +82,46 @@ def _roomy_base() -> Path:
     return base if len(os.fsencode(base)) <= LONGEST_BASE else Path("/tmp")
 
 
-def _sweep(base: Path, *, but: Collection[Path]) -> None:
+def _sweep(base: Path) -> None:
     """Remove what runs left whose holder and supervisor were both killed."""
-    for left in set(base.glob(PREFIX + "*")).difference(but):
+    for left in base.glob(hold.PREFIX + "*"):
         with contextlib.suppress(OSError):
             if left.stat().st_uid != os.geteuid() or time.time() - left.stat().st_mtime < STALE_S:
                 continue
-            with (left / "lease").open("a+") as lease:  # one killed early has none
-                fcntl.lockf(lease, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left, ignore_errors=True)
+            if left.is_dir() and hold.is_unowned(left):
+                hold.remove(left)
 
 
 class Lease:
     """A worker's hold on the run's services: one connection to the supervisor, kept for the worker's life.
 
     Raises:
-        ServicesUnavailable: the supervisor can't be started or reached.
+        ServicesUnavailable: the supervisor can't be started.
+        ServerDied: it was killed.
     """
 
-    def __init__(self, directory: Path, worker: str, settings: Settings) -> None:
-        self.directory = directory
+    def __init__(self, place: hold.Place, worker: str, settings: Settings) -> None:
+        self.place = place
+        self.directory = place.directory
         self.worker = worker
         self.settings = settings
         with self.exclusive():
-            if not (directory / "control").exists():
+            if not (self.directory / "control").exists():
                 self._start_supervisor()
         self._one_at_a_time = threading.Lock()
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(ANSWER_DEADLINE_S * settings.time_factor)
-        self._socket.connect(str(directory / "control"))
+        try:
+            self._socket.connect(str(self.directory / "control"))
+        except OSError:
+            raise self._lost() from None
         self._answers = self._socket.makefile("rb")
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the run's file lock: what is done once a run is done inside."""
         limit = time.monotonic() + ANSWER_DEADLINE_S * self.settings.time_factor
-        with (self.directory / "lock").open("w") as lock:
+        with self.place.turns.open("r+b", buffering=0) as lock:
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,30 +137,35 @@ class Lease:
             yield
 
     def _start_supervisor(self) -> None:
-        log = self.directory / "supervisor.log"
-        cache = str(self.settings.cache or "")
-        what = {"directory": str(self.directory), "cache": cache, "redis": self.settings.redis}
-        pid = os.posix_spawn(
-            sys.executable,
-            [sys.executable, "-P", "-m", "netra_fixtures.supervisor", json.dumps(what)],
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-        )
-        limit = time.monotonic() + START_DEADLINE_S * self.settings.time_factor
-        while not (self.directory / "control").exists():
-            ended = os.waitpid(pid, os.WNOHANG)[0] == pid
-            if ended or time.monotonic() > limit:
-                said = log.read_text(errors="replace").strip().splitlines()
-                raise ServicesUnavailable(
-                    "the supervisor",
-                    "it " + ("ended" if ended else "doesn't answer") + f": {(said or ['no output'])[-1]}",
-                    "run python -m netra_fixtures.supervisor by hand to see why",
-                )
-            time.sleep(POLL_S)
+        what = {
+            **self.place.to_json(),
+            "cache": str(self.settings.cache or ""),
+            "redis": self.settings.redis,
+            "time_factor": self.settings.time_factor,
+        }
+        with tempfile.TemporaryFile() as log:  # until there is a directory
+            pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, "-P", "-m", "netra_fixtures.supervisor", json.dumps(what)],
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_DUP2, log.fileno(), 1),
+                    (os.POSIX_SPAWN_DUP2, log.fileno(), 2),
+                ],
+            )
+            limit = time.monotonic() + START_DEADLINE_S * self.settings.time_factor
+            while not (self.directory / "control").exists():
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended and os.WIFSIGNALED(status):
+                    raise ServerDied(SUPERVISOR, -os.WTERMSIG(status), _last_lines(log))
+                if ended or time.monotonic() > limit:
+                    raise ServicesUnavailable(
+                        SUPERVISOR,
+                        f"it {'ended' if ended else 'does not answer'}: {_last_lines(log, 1)}",
+                        "run python -m netra_fixtures.supervisor by hand to see why",
+                    )
+                time.sleep(POLL_S)
 
     def ask(
         self, op: str, *, meanwhile: Callable[[], None] | None = None, **arguments: Any
@@ -151,8 +173,8 @@ class Lease:
         """Have the supervisor do something; *meanwhile* is done here while it does.
 
         Raises:
-            ServicesUnavailable: it couldn't, or is gone.
-            ServerDied: a shared server is gone.
+            ServicesUnavailable: it couldn't, or doesn't answer.
+            ServerDied: it is gone, or a shared server is.
         """
         try:
             with self._one_at_a_time:
@@ -160,26 +182,50 @@ class Lease:
                 if meanwhile:
                     meanwhile()
                 line = self._answers.readline()
+        except TimeoutError:
+            raise ServicesUnavailable(SUPERVISOR, "it doesn't answer", "run the tests again") from None
         except OSError:
             line = b""
         if not line:
-            died = self.died()
-            if died:
-                raise died
-            raise ServicesUnavailable("the supervisor", "it ended or doesn't answer", "run the tests again")
+            raise self.died() or self._lost()
         answer: dict[str, Any] = json.loads(line)
+        if "died" in answer:
+            raise died(self.directory) or ServerDied(answer["died"], None, "")
         if "unavailable" in answer:
             raise ServicesUnavailable(*answer["unavailable"])
         return answer
 
     def died(self) -> ServerDied | None:
-        """Say which server ended unasked, if one did."""
-        return died(self.directory)
+        """Say which server ended unasked, if one did, or that the supervisor did, and its servers with it."""
+        gone = select.poll()
+        gone.register(self._socket, select.POLLIN)
+        try:
+            lost = bool(gone.poll(0)) and not self._socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            lost = True
+        return died(self.directory) or (self._lost() if lost else None)
+
+    def look(self) -> None:
+        """Have the supervisor look at its servers, so that `died` knows."""
+        with contextlib.suppress(ServerDied, ServicesUnavailable):
+            self.ask("health")
+
+    def _lost(self) -> ServerDied:
+        log = "no log"
+        with contextlib.suppress(OSError), (self.directory / "supervisor.log").open("rb") as said:
+            log = _last_lines(said)
+        return ServerDied(SUPERVISOR, None, log)
 
     def close(self) -> None:
         """Let the supervisor end what it started for this worker."""
         self._answers.close()
         self._socket.close()
+
+
+def _last_lines(log: IO[bytes], count: int = 5) -> str:
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()
+    return " | ".join(lines[-count:]) or "it said nothing"
 
 
 def died(directory: Path) -> ServerDied | None:
@@ -189,3 +235,14 @@ def died(directory: Path) -> ServerDied | None:
     except OSError:
         return None
     return ServerDied(record["service"], record["code"], record["log"])
+
+
+def record_death(directory: Path, death: ServerDied) -> None:
+    """Let every worker of the run know; the first death is the one that counts."""
+    part = directory / f"died.{secrets.token_hex(4)}.part"
+    with contextlib.suppress(OSError):
+        part.touch(mode=0o600)
+        part.write_text(json.dumps({"service": death.service, "code": death.code, "log": death.log}))
+        with contextlib.suppress(FileExistsError):
+            os.link(part, directory / "died.json")
+        part.unlink()

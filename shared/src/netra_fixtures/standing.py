@@ -96,7 +96,7 @@ def up(standing: Standing, redis: str) -> int:
 
 def hold(standing: Standing, redis: str) -> int:
     """Start the servers, and end them when this process is told to end."""
-    run = Run()
+    run = Run(alone=True)
     try:
         backend = Embedded(run.directory, cache=None, redis=redis)
         postgres = backend.postgres("pg", "", port=_port("NETRA_POSTGRES_PORT"))

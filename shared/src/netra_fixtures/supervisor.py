@@ -1,8 +1,8 @@
 """The process that owns a run's servers and ends them when the run lets go; `python -m netra_fixtures.supervisor`.
 
 It is told what to do over a Unix socket in the run's directory, one JSON line a request. A worker keeps its connection
-for as long as it lives: when that closes, what was started for the worker ends. The run itself holds a lock on the file
-``lease``; when the lock is free, nobody holds the run any more, and everything ends.
+for as long as it lives: when that closes, what was started for the worker ends. The run itself holds a lock, the lease;
+when it is free, nobody holds the run any more, and everything ends.
 """
 
 import contextlib
@@ -18,24 +18,34 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable
+from netra_fixtures import hold
+from netra_fixtures.errors import NetraFixturesError, ServerDied, ServicesUnavailable
+from netra_fixtures.lease import ORDERLY, record_death
+from netra_fixtures.lent import Lent
 from netra_fixtures.services import embedded
 from netra_fixtures.services.postgres import PostgresServer
 from netra_fixtures.services.redis import RedisServer
 
 Server = PostgresServer | RedisServer
 Answer = dict[str, Any]
+POSTGRES_DEADLINE_S = 30
+REDIS_DEADLINE_S = 10
+DYING_S = 1  # a process that is ending no longer answers, and isn't dead yet
 
 
 class Supervisor:
     """The servers of one run, below *directory*."""
 
-    def __init__(self, directory: Path, *, cache: Path | None, redis: str) -> None:
+    def __init__(self, directory: Path, *, cache: Path | None, redis: str, time_factor: float) -> None:
         self.directory = directory
+        self.time_factor = time_factor
+        self.lent = Lent(directory.name, time_factor=time_factor)
         self.backend = embedded.Embedded(directory, cache=cache, redis=redis)
         self._servers: dict[str, Server] = {}
+        self._watched: list[Server] = []
+        self._lease: IO[bytes] | None = None
         self._cluster: Answer = {}
         self._ending = False
         self._numbers = iter(range(1_000_000))
@@ -66,7 +76,7 @@ class Supervisor:
         assert isinstance(server, PostgresServer)
         server.stop()
         server.pristine = self.backend.keep(server.data, key)
-        server.start()
+        self._begin(server)
         self._watch(server)
         self._cluster["sealed"] = True
         return {}
@@ -99,13 +109,13 @@ class Supervisor:
         if isinstance(server, PostgresServer):
             server.create()
         try:
-            server.start()
+            self._begin(server)
         except ServicesUnavailable:
-            if not isinstance(server, PostgresServer) or server.pristine is None:
+            if not isinstance(server, PostgresServer) or server.pristine is None or self._ending:
                 raise
             server.forget_pristine()  # kept without fsync: a machine that crashed may have spoilt it
             server.create()
-            server.start()
+            self._begin(server)
         return {
             "name": name,
             "socket": str(server.socket_path),
@@ -113,6 +123,35 @@ class Supervisor:
             "start_s": server.start_s if isinstance(server, RedisServer) else time.monotonic() - began,
             **self.backend.about(server),
         }
+
+    def _begin(self, server: Server) -> None:
+        """Start a server, unless the run is over."""
+        if self._ending:
+            raise ServicesUnavailable(server.name, "the run is over", "run the tests again")
+        deadline_s = POSTGRES_DEADLINE_S if isinstance(server, PostgresServer) else REDIS_DEADLINE_S
+        server.start(deadline_s=deadline_s * self.time_factor)
+
+    def op_lend(self, owned: set[str], name: str, **about: Any) -> Answer:
+        """Keep in mind what the worker has on a server that outlives it."""
+        owned.add(name)
+        self.lent.note(name, about)
+        return {}
+
+    def op_returned(self, owned: set[str], name: str) -> Answer:
+        """Forget it: the worker removed it."""
+        owned.discard(name)
+        self.lent.forget(name)
+        return {}
+
+    def op_health(self, owned: set[str]) -> Answer:
+        """Look at every server now: after a test that failed the next mustn't begin before a death is known."""
+        for server in self._watched:
+            process = server.process
+            if process and not process.expected_to_end and not server.answers():
+                code = process.wait(DYING_S)
+                if code is not None:
+                    self._record(server, code)
+        return {}
 
     def op_act(self, owned: set[str], name: str, act: str, keep: bool = False) -> Answer:
         """Stop, kill or start a private server."""
@@ -139,20 +178,25 @@ class Supervisor:
         """Record the server's end, if it wasn't asked to end, for whoever uses it."""
         process = server.process
         assert process is not None
+        if server not in self._watched:
+            self._watched.append(server)
 
         def wait() -> None:
             code = process.wait()
-            if not process.expected_to_end:
-                record = {"service": server.name, "code": code, "log": process.last_lines()}
-                part = self.directory / "died.part"
-                part.write_text(json.dumps(record))
-                part.rename(self.directory / "died.json")
+            if code is not None and not process.expected_to_end:
+                self._record(server, code)
 
         threading.Thread(target=wait, daemon=True).start()
+
+    def _record(self, server: Server, code: int) -> None:
+        assert server.process is not None
+        record_death(self.directory, ServerDied(server.name, code, server.process.last_lines()))
 
     def _discard(self, name: str) -> None:
         server = self._servers.pop(name, None)
         if server is not None:
+            if server in self._watched:
+                self._watched.remove(server)
             server.abandon()
             shutil.rmtree(server.directory, ignore_errors=True)
 
@@ -167,13 +211,16 @@ class Supervisor:
         return answers[0]
 
     def release(self, owned: set[str]) -> None:
-        """End what was started for a worker that has gone."""
+        """End what was started for a worker that has gone, and remove what it had elsewhere."""
         for name in list(owned):
             self._discard(name)
+            if not self._ending and not (self._lease and hold.is_free(self._lease)):  # else all goes, at once
+                self.lent.reclaim(name)
 
-    def serve(self) -> None:
+    def serve(self, lease: IO[bytes]) -> None:
         """Answer until nobody holds the lease, then end everything and remove the directory."""
         supervisor = self
+        self._lease = lease
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
@@ -196,7 +243,7 @@ class Supervisor:
         os.chmod(str(control) + ".part", 0o600)
         os.rename(str(control) + ".part", control)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        threading.Thread(target=self._until_released, daemon=True).start()
+        threading.Thread(target=self._until_released, args=(lease,), daemon=True).start()
         while True:
             self._wanted.acquire()
             if self._ending:
@@ -204,6 +251,9 @@ class Supervisor:
             work, answers, done = self._main.pop(0)
             try:
                 answers.append(work())
+            except ServerDied as error:
+                record_death(self.directory, error)
+                answers.append({"died": error.service})
             except ServicesUnavailable as error:
                 answers.append({"unavailable": [error.service, error.reason, error.remedy]})
             except (NetraFixturesError, OSError, subprocess.SubprocessError) as error:
@@ -211,14 +261,19 @@ class Supervisor:
             done.set()
         for name in list(self._servers):
             self._discard(name)
+        self.lent.reclaim_all()
         self.backend.end()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        hold.remove(self.directory)
 
-    def _until_released(self) -> None:
-        """Block until the run's lock is free: let go, or its holder is dead."""
-        with contextlib.suppress(OSError), (self.directory / "lease").open("r+") as lease:
+    def _until_released(self, lease: IO[bytes]) -> None:
+        """Block until the run's lock is free: let go, or its holder is dead and nothing is worth finishing."""
+        with contextlib.suppress(OSError):
             fcntl.lockf(lease, fcntl.LOCK_EX)
         self._ending = True
+        if lease.read(1) != ORDERLY:
+            self.backend.hurry()
+            for server in list(self._servers.values()):
+                server.abandon()
         self._wanted.release()
 
 
@@ -227,12 +282,25 @@ def main() -> None:
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C reaches the whole group: the run lets go of its lease itself
-    settings = json.loads(sys.argv[1])
-    Supervisor(
-        Path(settings["directory"]),
-        cache=Path(settings["cache"]) if settings["cache"] else None,
-        redis=settings["redis"],
-    ).serve()
+    told = json.loads(sys.argv[1])
+    directory = Path(told["directory"])
+    try:
+        lease = open(told["lease"], "r+b", buffering=0)  # noqa: SIM115  locked until the end
+    except OSError:
+        return  # whoever held the run is dead
+    if hold.is_free(lease):
+        return
+    owner = hold.claim(directory)
+    log = os.open(directory / "supervisor.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    with owner:
+        Supervisor(
+            directory,
+            cache=Path(told["cache"]) if told["cache"] else None,
+            redis=told["redis"],
+            time_factor=told["time_factor"],
+        ).serve(lease)
 
 
 if __name__ == "__main__":

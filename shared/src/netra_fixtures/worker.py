@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import random
 from collections.abc import Callable, Generator, Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 from netra_fixtures.collecting import is_integration, services_untouched
-from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable, ServiceUntouched
+from netra_fixtures.deaths import Deaths
+from netra_fixtures.errors import NetraFixturesError, ServerDied, ServicesUnavailable, ServiceUntouched
 from netra_fixtures.evidence import SHOWN, Ledger
-from netra_fixtures.lease import died
+from netra_fixtures.hold import Place, die_with
 from netra_fixtures.settings import Settings
 from netra_fixtures.waiting import set_time_factor
 
@@ -30,15 +31,17 @@ class Worker:
     """One process that runs tests: ``gw0``, ``gw1``, … under xdist, ``main`` without.
 
     Args:
-        directory: of the run, the same in all its workers.
+        place: of the run, the same in all its workers.
         seed: of the run.
     """
 
     KEY: pytest.StashKey[Worker] = pytest.StashKey()
 
-    def __init__(self, *, name: str, directory: Path, seed: int, settings: Settings) -> None:
+    def __init__(self, *, name: str, place: Place, seed: int, settings: Settings) -> None:
         self.name = name
-        self.directory = directory
+        self.place = place
+        self.directory = place.directory
+        self.deaths = Deaths(place.directory)
         self.seed = seed
         self.settings = settings
         self.ledger = Ledger()
@@ -52,8 +55,12 @@ class Worker:
     def begin(cls, config: pytest.Config, told: Mapping[str, Any], name: str) -> Worker:
         """Begin with what the controller tells."""
         chosen = Settings.from_json(told["settings"])
-        worker = cls(name=name, directory=Path(told["directory"]), seed=told["seed"], settings=chosen)
+        place = Place.from_json(told["place"])
+        worker = cls(name=name, place=place, seed=told["seed"], settings=chosen)
         config.stash[cls.KEY] = worker
+        config.pluginmanager.register(worker.deaths, "netra-deaths")
+        if place.holder != os.getpid():
+            die_with(place.holder)
         set_time_factor(chosen.time_factor)
         return worker
 
@@ -114,9 +121,12 @@ class Worker:
             with self._guarded(item, "setup"):
                 return (yield)
         except ServicesUnavailable as error:
-            if self.settings.strict or died(self.directory):
+            if self.settings.strict:
                 raise _plainly(error) from None
             pytest.skip(str(error))
+        except ServerDied as error:
+            self.deaths.tell(error)
+            raise _plainly(error) from None
         except NetraFixturesError as error:
             raise _plainly(error) from None
 
@@ -138,18 +148,12 @@ class Worker:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Watch a test's teardown; where a server has died, end the run here."""
+        """Watch a test's teardown."""
         try:
             with self._guarded(item, "teardown"):
                 return (yield)
         except NetraFixturesError as error:
-            if not died(self.directory):
-                raise _plainly(error) from None
-        finally:
-            dead = died(self.directory)
-            if dead:
-                item.session.shouldstop = str(dead)
-        return None
+            raise _plainly(error) from None
 
     @contextlib.contextmanager
     def _guarded(self, item: pytest.Item, phase: Literal["setup", "call", "teardown"]) -> Iterator[None]:

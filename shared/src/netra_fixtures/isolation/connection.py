@@ -1,6 +1,7 @@
 """The kit's own way to a PostgreSQL server, outside the tap, between the tests' event loops."""
 
 import asyncio
+import contextlib
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -97,6 +98,19 @@ class Database:
         connection = await self.admin_connection()
         await connection.execute(f"drop database if exists {quoted(name)} with (force)")
 
+    def drop_matching(self, pattern: str) -> None:
+        """Drop every database whose name matches the regular expression, templates too."""
+        self.wait(self._drop_matching(pattern))
+
+    async def _drop_matching(self, pattern: str) -> None:
+        import asyncpg
+
+        connection = await self.admin_connection()
+        for row in await connection.fetch("select datname from pg_database where datname ~ $1", pattern):
+            with contextlib.suppress(asyncpg.InvalidCatalogNameError):  # somebody else was faster
+                await connection.execute(f'alter database "{row["datname"]}" with is_template false')
+                await connection.execute(f'drop database "{row["datname"]}" with (force)')
+
     def release(self) -> None:
         """Close the connection to the admin database; the server may be restarted then."""
         if self._connection is not None:
@@ -106,6 +120,16 @@ class Database:
     def close(self) -> None:
         """Close everything."""
         self.release()
+        self._loop.close()
+
+    def abandon(self, *connections: "asyncpg.Connection") -> None:
+        """Close everything without a word to a server that is dead; a second time it does nothing."""
+        if self._loop.is_closed():
+            return
+        for connection in (*connections, self._connection):
+            if connection is not None:
+                connection.terminate()
+        self._loop.run_until_complete(asyncio.sleep(0))  # transports close in the loop's next turn
         self._loop.close()
 
 

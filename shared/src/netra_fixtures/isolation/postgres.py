@@ -185,6 +185,10 @@ class WorkerDatabase:
         self.database.wait(self._connection.close())
         self.database.drop(self.name)
 
+    def abandon(self) -> None:
+        """Let go of a server that is dead."""
+        self.database.abandon(self._connection)
+
 
 def _ended(counted: dict[str, int]) -> int:
     """Give what the server counts as transactions: the start of a session is one."""
@@ -237,21 +241,39 @@ def acquired(worker: Worker, lease: Lease, tap: Tap, *, redis_next: bool) -> Ite
                 database.release()
                 lease.ask("seal", key=key)
     tap.link("postgres", "postgres", database.admin.target)
+    lease.ask(
+        "lend",
+        name=f"{worker.name}-database",
+        worker=worker.name,
+        postgres=database.admin.told(),
+        stays=backend == "external",
+    )
     own = WorkerDatabase(database, template, f"{worker.prefix}_{worker.name}", tap)
     worker.serves("postgres", {**server, "server": "PostgreSQL", "version": own.version}, backend, reason)
     yield own
-    if lease.died():
-        return
+    dead = worker.deaths.seen()
+    try:
+        with worker.deaths.ending():
+            if not dead:
+                _compare(worker, tap, own)
+            if not dead or backend == "external":
+                own.close()
+            if backend == "external":
+                shared.let_go()
+            if not dead:
+                database.close()
+                lease.ask("returned", name=f"{worker.name}-database")
+    finally:
+        own.abandon()
+
+
+def _compare(worker: Worker, tap: Tap, own: WorkerDatabase) -> None:
     counted = tap.link_counts("postgres")
     server_counted = own.server_counters()
     server_counted["transactions"] -= counted[
         "connections"
     ]  # PostgreSQL counts the start of a session as one
     worker.compare("postgres", counted, server_counted)
-    own.close()
-    if backend == "external":
-        shared.let_go()
-    database.close()
 
 
 def cluster(socket: str) -> PostgresEndpoint:

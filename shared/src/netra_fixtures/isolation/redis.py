@@ -95,6 +95,8 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerRedis]:
     Raises:
         ServicesUnavailable: there is no server to be had.
     """
+    from redis import RedisError
+
     backend, reason = choose(worker.settings, "redis")
     if backend == "external":
         endpoint, about = external.redis(worker.settings)
@@ -110,13 +112,23 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerRedis]:
         administration=lambda: tap.link_counts("redis")["administration"],
     )  # fmt: skip
     before = own.bytes_received() - _kits_bytes(tap)
+    if not alone:
+        lease.ask("lend", name=f"{worker.name}-keys", worker=worker.name, redis=endpoint.url, stays=True)
     worker.serves("redis", about, backend, reason)
     yield own
-    if lease.died():
+    if worker.deaths.seen():
+        if not alone:
+            with contextlib.suppress(
+                RedisError, OSError
+            ):  # where the tap is gone, the supervisor removes the keys
+                own.close()
         return
-    of_tests = own.bytes_received() - _kits_bytes(tap) - before
-    worker.compare("redis", tap.link_counts("redis"), {"bytes_received": of_tests if alone else None})
-    own.close()
+    with worker.deaths.ending():
+        of_tests = own.bytes_received() - _kits_bytes(tap) - before
+        worker.compare("redis", tap.link_counts("redis"), {"bytes_received": of_tests if alone else None})
+        own.close()
+        if not alone:
+            lease.ask("returned", name=f"{worker.name}-keys")
 
 
 def _kits_bytes(tap: Tap) -> int:

@@ -16,7 +16,7 @@ def build_template(database: Database, name: str, migrations: Migrations) -> Non
     Raises:
         MigrationFailed: a schema can't be built.
     """
-    database.drop(name)
+    database.drop_matching(f"^{name}$")  # begun by a worker that was killed
     database.execute(f'create database "{name}" template template0 strategy file_copy')
     endpoint = database.admin.named(name)
     database.wait(migrations.run(endpoint))
@@ -54,8 +54,7 @@ class SharedTemplate:
         self._database.execute("select pg_advisory_unlock_all()")
         with self._lease.exclusive():
             if self._built.exists() and self._database.wait(self._is_free(self._prefix)):
-                self._database.execute(f'alter database "{self._name}" with is_template false')
-                self._database.drop(self._name)
+                self._database.drop_matching(f"^{self._name}$")
                 self._built.unlink(missing_ok=True)
 
     async def _is_free(self, prefix: str) -> bool:

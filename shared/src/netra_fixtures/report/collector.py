@@ -67,6 +67,7 @@ class Collector:
         self._seed = seed
         self._time_factor = time_factor
         self._collected = 0
+        self._cut_short: str | None = None
         self._histories: dict[str, History] = {}
         self._uncollected: dict[str, Uncollected] = {}
         self._workers: list[_WorkerNote] = []
@@ -74,6 +75,10 @@ class Collector:
     def collected(self, number: int) -> None:
         """Take the number of tests that are to run."""
         self._collected = number
+
+    def cut_short(self, death: Exception | None) -> None:
+        """Take what died so that the run ended, if something did."""
+        self._cut_short = str(death) if death else None
 
     def add(self, report: pytest.TestReport | pytest.CollectReport) -> None:
         """Take what `pytest_runtest_logreport` or `pytest_collectreport` was given."""
@@ -114,6 +119,9 @@ class Collector:
         tests = [history.test(began, self._time_factor) for history in ended]
         uncollected = list(self._uncollected.values())
         totals = tables.totals(tests, uncollected, self._collected)
+        proved = not totals.integration or any(
+            test.integration and test.outcome is Outcome.PASSED for test in tests
+        )
         return RunReport(
             schema_version=SCHEMA_VERSION,
             run=Run(
@@ -125,10 +133,11 @@ class Collector:
                 seed=self._seed,
                 time_factor=self._time_factor,
                 exit_status=exit_status,
-                verdict=tables.verdict(totals, exit_status),
+                verdict=tables.verdict(totals, exit_status, proved=proved),
                 services=merged_services(self._workers),
                 data=merged_data(self._workers),
                 counters=compared_counters(self._workers),
+                cut_short=self._cut_short,
             ),
             totals=totals,
             domains=tables.domains(tests, uncollected),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import glob
 import secrets
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,20 +17,37 @@ from netra_fixtures.report.markdown import markdown
 from netra_fixtures.report.model import RunReport
 from netra_fixtures.report.page import page
 
-ATTEMPTS = 10  # another run may put its report there between the two renames
+STALE_S = 3600
+ASIDES = [
+    f".old{attempt}" for attempt in range(10)
+]  # another run may put its report there between the two renames
 
 
-def write(report: RunReport, directory: Path, *, attachments: Mapping[str, Path] | None = None) -> None:
+def begun(directory: Path, run: str) -> Path:
+    """Say how the folders begin that *run* makes beside *directory*; one that was killed may leave them."""
+    return directory.absolute().with_name(f".{directory.name}.{run}")
+
+
+def write(
+    report: RunReport,
+    directory: Path,
+    *,
+    run: str = "run",
+    attachments: Mapping[str, Path] | None = None,
+) -> None:
     """Write report.json, report.md and index.html, and put *directory* in place of the one before.
 
     Args:
         directory: reports/latest, say; what it held is gone afterwards.
+        run: the run's name, which tells its unfinished folder from others'.
         attachments: files or folders to move into it, by the name they get there: junit.xml, snapshots;
             one that does not exist is left out.
     """
     directory = directory.absolute()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.new")
+    _sweep(directory)
+    beside = begun(directory, run)
+    fresh = beside.with_name(f"{beside.name}.{secrets.token_hex(8)}.new")
     try:
         fresh.mkdir()
         (fresh / "report.json").write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -43,7 +62,7 @@ def write(report: RunReport, directory: Path, *, attachments: Mapping[str, Path]
 
 
 def _replace(directory: Path, fresh: Path) -> None:
-    asides = [fresh.with_suffix(f".old{attempt}") for attempt in range(ATTEMPTS)]
+    asides = [fresh.with_suffix(aside) for aside in ASIDES]
     try:
         for aside in asides:
             with suppress(FileNotFoundError):
@@ -59,6 +78,14 @@ def _replace(directory: Path, fresh: Path) -> None:
     finally:
         for aside in asides:
             _remove(aside)
+
+
+def _sweep(directory: Path) -> None:
+    """Remove what runs left that were killed while they wrote and had no supervisor to do it."""
+    for left in directory.parent.glob(f".{glob.escape(directory.name)}.*"):
+        with suppress(OSError):
+            if left.suffix in (".new", *ASIDES) and time.time() - left.stat().st_mtime > STALE_S:
+                _remove(left)
 
 
 def _remove(path: Path) -> None:

@@ -107,7 +107,8 @@ class Counter(Part):
 class Run(Part):
     """When, where and on what the run took place.
 
-    `exit_status` is pytest's own; budgets were judged with their limits times `time_factor`.
+    `exit_status` is pytest's own; budgets were judged with their limits times `time_factor`. `cut_short` says what died
+    where that ended the run.
     """
 
     id: str
@@ -122,6 +123,7 @@ class Run(Part):
     services: tuple[Service, ...]
     data: tuple[DataFile, ...]
     counters: tuple[Counter, ...]
+    cut_short: Text | None = None
 
 
 class Totals(Part):

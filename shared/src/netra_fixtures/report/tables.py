@@ -62,13 +62,17 @@ def totals(tests: Sequence[Test], uncollected: Sequence[Uncollected], collected:
     )
 
 
-def verdict(counted: Totals, exit_status: int) -> Verdict:
-    """Judge the run: any failure, then anything left out, then whether anything was proved at all."""
+def verdict(counted: Totals, exit_status: int, *, proved: bool) -> Verdict:
+    """Judge the run: any failure, then anything left out, then whether anything was proved at all.
+
+    Args:
+        proved: an integration test passed, or there was none to pass.
+    """
     if counted.failed or counted.errors or exit_status not in (0, 2, 5):
         return Verdict.FAILED
     if exit_status == 2 or counted.not_run:
         return Verdict.INCOMPLETE
-    return Verdict.PASSED if counted.passed else Verdict.NOTHING
+    return Verdict.PASSED if counted.passed and proved else Verdict.NOTHING
 
 
 def domains(tests: Sequence[Test], uncollected: Sequence[Uncollected]) -> tuple[Domain, ...]:

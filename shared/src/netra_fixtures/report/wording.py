@@ -127,6 +127,7 @@ def remarks(report: RunReport) -> list[str]:
     missed = [budget.name for budget in report.budgets if not budget.held]
     differing = [proof.link for proof in proofs(report) if any(proof.difference.values())]
     return [
+        *([f"Cut short: {report.run.cut_short}."] if report.run.cut_short else []),
         *([f"Slower than budgeted: {joined(missed)}."] if missed else []),
         *([f"The wire and the server's own counters differ: {joined(differing)}."] if differing else []),
         *([f"Passed only when run again: {amount(reruns, 'tests')}."] if (reruns := _reruns(report)) else []),

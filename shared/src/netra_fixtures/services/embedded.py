@@ -4,10 +4,10 @@ import contextlib
 import os
 import shutil
 import subprocess
-import tempfile
 import threading
 from pathlib import Path
 
+from netra_fixtures import hold
 from netra_fixtures.services import postgres, redis
 from netra_fixtures.services.postgres import PostgresServer
 from netra_fixtures.services.process import Owner
@@ -31,6 +31,7 @@ class Embedded:
         self.directory = directory
         self.cache = cache
         self._publishing: threading.Thread | None = None
+        self._copying: subprocess.Popen[bytes] | None = None
         self._redis = redis
         self._owner = Owner()
         self._installation: Path | None = None
@@ -82,15 +83,24 @@ class Embedded:
         """Copy to the cache; a home that can't be written to costs later runs their quick start, not this one."""
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             far.parent.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(prefix="part-", dir=far.parent))
+            part = far.parent / f"part-{self.directory.name}"
+            hold.note_elsewhere(self.directory, part)
+            part.mkdir(mode=0o700)
             try:
-                postgres.copy_cluster(near, part / "data")
-                (part / "data").rename(far)  # fails where another run was faster
+                self._copying = postgres.copying(near, part / "data")
+                if self._copying.wait(PUBLISH_DEADLINE_S) == 0:
+                    (part / "data").chmod(0o700)
+                    (part / "data").rename(far)  # fails where another run was faster
             finally:
                 shutil.rmtree(part, ignore_errors=True)
             clusters = sorted(far.parent.glob("pg-*"), key=lambda path: path.stat().st_mtime, reverse=True)
             for old in clusters[KEPT_CLUSTERS:]:
                 shutil.rmtree(old, ignore_errors=True)
+
+    def hurry(self) -> None:
+        """Give up what is being kept."""
+        if self._copying:
+            self._copying.kill()
 
     def end(self) -> None:
         """Wait until what is being kept is kept."""

@@ -54,6 +54,10 @@ class PostgresEndpoint(Endpoint, frozen=True):
             )
         return f"{driver}://{login}@{self._authority}/{self.database}"
 
+    def told(self) -> dict[str, Any]:
+        """Give what another process reads it from, password included."""
+        return self.model_dump(mode="json") | {"password": self.password.get_secret_value()}
+
     @property
     def dsn(self) -> str:
         """Give the URL that libpq, psql and asyncpg take, password included."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 import shutil
 import signal
 import socket
@@ -11,8 +12,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from netra_fixtures.errors import ServicesUnavailable
-from netra_fixtures.services.process import Owner, ServerProcess
+from netra_fixtures.errors import ServerDied, ServicesUnavailable
+from netra_fixtures.services.process import Owner, ServerProcess, dying_with_parent
 
 SUPERUSER = "netra"
 SETTINGS: Mapping[str, str] = {
@@ -107,6 +108,7 @@ class PostgresServer:
         self.owner = owner
         self.pristine = pristine
         self.process: ServerProcess | None = None
+        self._initdb: subprocess.Popen[str] | None = None
 
     @property
     def socket_path(self) -> Path:
@@ -121,15 +123,17 @@ class PostgresServer:
                 return
             self.forget_pristine()
         try:
-            done = subprocess.run(
+            self._initdb = subprocess.Popen(
                 [self.installation / "bin" / "initdb", "-D", self.data, *INITDB],
-                capture_output=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
                 text=True,
-                timeout=60,
                 **self.owner.popen_named(),
             )
-            failed = _last_line(done.stderr) if done.returncode else ""
+            said = self._initdb.communicate(timeout=60)[1]
+            failed = _last_line(said) if self._initdb.returncode else ""
         except (OSError, subprocess.SubprocessError) as error:
+            self._end_initdb()
             failed = str(error)
         if failed:
             raise ServicesUnavailable(
@@ -137,6 +141,11 @@ class PostgresServer:
                 f"initdb failed: {failed}",
                 "run as a user that the machine knows, or set NETRA_POSTGRES_URL",
             )
+
+    def _end_initdb(self) -> None:
+        if self._initdb and self._initdb.poll() is None:
+            self._initdb.kill()
+            self._initdb.wait()
 
     def forget_pristine(self) -> None:
         """Remove a pristine cluster that is of no use, and what was made of it; `create` runs initdb then."""
@@ -168,9 +177,9 @@ class PostgresServer:
             owner=self.owner,
             dies_by=signal.SIGQUIT,
         )
-        self.process.until(self._answers, deadline_s=deadline_s)
+        self.process.until(self.answers, deadline_s=deadline_s)
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         """Tell whether the server greets a connection (it refuses or says "starting up" before)."""
         body = struct.pack("!i", PROTOCOL_3) + f"user\0{SUPERUSER}\0database\0postgres\0\0".encode()
         with socket.socket(socket.AF_UNIX) as sock:
@@ -183,27 +192,39 @@ class PostgresServer:
                 return False
 
     def stop(self) -> None:
-        """Shut down cleanly without waiting for clients."""
+        """Shut down cleanly without waiting for clients.
+
+        Raises:
+            ServerDied: somebody else killed it meanwhile, so that what it stored isn't whole.
+        """
         if self.process:
-            self.process.end(signal.SIGINT)
+            code = self.process.end(signal.SIGINT)
+            if code == -signal.SIGKILL:
+                self._clear_up()
+                raise ServerDied(self.name, code, self.process.last_lines())
 
     def abandon(self) -> None:
-        """End it at once; what it held needn't be readable afterwards."""
-        if self.process:
-            self.process.end(signal.SIGQUIT)
+        """End it at once, even where it is only being made; what it held needn't be readable afterwards."""
+        self._end_initdb()
+        if self.process and self.process.end(signal.SIGQUIT) < 0:
+            self._clear_up()
 
     def kill(self) -> None:
         """Kill the postmaster with SIGKILL and wait until its children have gone too."""
-        if not self.process:
-            return
-        children = _children(self.process.pid)
-        self.process.end(signal.SIGKILL)
+        if self.process:
+            self.process.end(signal.SIGKILL)
+            self._clear_up()
+            self.socket_path.unlink(missing_ok=True)
+
+    def _clear_up(self) -> None:
+        """End the children of a postmaster that was killed and remove its shared memory: what it would have done."""
         deadline = time.monotonic() + 10
-        while any(_alive(child) for child in children) and time.monotonic() < deadline:
+        while (left := _working_in(self.data)) and time.monotonic() < deadline:
+            for pid in left:
+                with contextlib.suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.002)
         self._release_memory()
-        with contextlib.suppress(FileNotFoundError):
-            self.socket_path.unlink()
 
     def _release_memory(self) -> None:
         """Remove the System V segment that a killed postmaster leaves; its id stands in line 7 of postmaster.pid."""
@@ -218,20 +239,26 @@ def copy_cluster(source: Path, target: Path) -> None:
     target.chmod(0o700)
 
 
+def copying(source: Path, target: Path) -> "subprocess.Popen[bytes]":
+    """Begin to do the same; the copy ends with the thread that began it."""
+    return subprocess.Popen(
+        ["cp", "-R", source, target],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=dying_with_parent(signal.SIGKILL),
+    )
+
+
 def _last_line(text: str) -> str:
     return (text.strip().splitlines() or ["no output"])[-1]
 
 
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def _alive(pid: int) -> bool:
-    """Tell whether a process runs; one that is dead and only not yet reaped doesn't."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
-    except OSError:
-        return False
+def _working_in(folder: Path) -> list[int]:
+    """List the processes whose working directory is *folder*, as that of every process of a cluster is its data's."""
+    where = os.path.realpath(folder)
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended, or is somebody else's
+            if os.readlink(entry / "cwd") == where:
+                found.append(int(entry.name))
+    return found

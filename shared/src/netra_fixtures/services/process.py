@@ -1,7 +1,6 @@
 """A server's process: started as an unprivileged user, watched until it answers, ended for sure."""
 
 import ctypes
-import functools
 import os
 import pwd
 import signal
@@ -12,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from netra_fixtures.errors import ServicesUnavailable
+from netra_fixtures.errors import ServerDied, ServicesUnavailable
 
 POLL_S = 0.002
 NOBODY = 65534
@@ -66,12 +65,18 @@ class Owner:
         return base
 
     def popen_named(self) -> dict[str, Any]:
-        """Give the same for a program that insists on a name for its user."""
+        """Give the same for a program that insists on a name for its user; it ends with the process that runs it."""
+        die_with_parent = dying_with_parent(signal.SIGKILL)
         try:
             pwd.getpwuid(os.geteuid() if self.uid is None else self.uid)
         except KeyError:
-            return self.popen() | {"preexec_fn": take_a_name}
-        return self.popen()
+
+            def take_a_name_first() -> None:  # a new user namespace forgets the signal
+                take_a_name()
+                die_with_parent()
+
+            return self.popen() | {"preexec_fn": take_a_name_first}
+        return self.popen() | {"preexec_fn": die_with_parent}
 
     def take(self, path: Path) -> None:
         """Make *path* and all below it this owner's."""
@@ -99,9 +104,17 @@ class Owner:
         )
 
 
-def _die_with_parent(by: signal.Signals) -> None:
-    if _libc is not None:
-        _libc.prctl(PR_SET_PDEATHSIG, by)
+def dying_with_parent(by: signal.Signals) -> Callable[[], None]:
+    """Give what a child does between fork and exec so that the signal ends it when the thread that starts it ends."""
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        if _libc is not None:
+            _libc.prctl(PR_SET_PDEATHSIG, by)
+            if os.getppid() != parent:  # it was faster
+                os._exit(1)
+
+    return die_with_parent
 
 
 class ServerProcess:
@@ -124,7 +137,7 @@ class ServerProcess:
                 command,
                 stdout=sink,
                 stderr=sink,
-                preexec_fn=functools.partial(_die_with_parent, dies_by),
+                preexec_fn=dying_with_parent(dies_by),
                 start_new_session=True,
                 **(owner.popen() if owner else {"cwd": "/", "stdin": subprocess.DEVNULL}),
             )
@@ -139,6 +152,7 @@ class ServerProcess:
         limit = time.monotonic() + deadline_s
         while not answers():
             if not self.runs:
+                self.check_not_killed()
                 raise ServicesUnavailable(
                     self.name,
                     f"it ended with {self._popen.returncode} as it started: {self.last_lines()}",
@@ -153,17 +167,29 @@ class ServerProcess:
                 )
             time.sleep(POLL_S)
 
+    def check_not_killed(self) -> None:
+        """Tell a server that was killed from one that couldn't start.
+
+        Raises:
+            ServerDied: somebody else ended it with SIGKILL.
+        """
+        if self._popen.poll() == -signal.SIGKILL and not self.expected_to_end:
+            raise ServerDied(self.name, -signal.SIGKILL, self.last_lines())
+
     @property
     def runs(self) -> bool:
         """Whether the process has not ended yet."""
         return self._popen.poll() is None
 
-    def wait(self) -> int:
-        """Wait until the process has ended; return its code."""
-        return self._popen.wait()
+    def wait(self, deadline_s: float | None = None) -> int | None:
+        """Wait until the process has ended; return its code, or None where the deadline passed first."""
+        try:
+            return self._popen.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            return None
 
-    def end(self, by: signal.Signals, *, deadline_s: float = 10) -> None:
-        """Send the signal and wait; SIGKILL the whole group past the deadline."""
+    def end(self, by: signal.Signals, *, deadline_s: float = 10) -> int:
+        """Send the signal and wait; SIGKILL the whole group past the deadline. Return the code it ended with."""
         self.expected_to_end = True
         if self.runs:
             self._popen.send_signal(by)
@@ -171,7 +197,7 @@ class ServerProcess:
                 self._popen.wait(deadline_s)
             except subprocess.TimeoutExpired:
                 os.killpg(self.pid, signal.SIGKILL)
-                self._popen.wait()
+        return self._popen.wait()
 
     def last_lines(self, count: int = 5) -> str:
         """Give the log's last lines in one."""

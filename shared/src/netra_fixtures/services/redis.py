@@ -134,7 +134,11 @@ class RedisServer:
         if self.process is None or not self.process.runs:
             self.launch()
         assert self.process is not None
-        self.process.until(lambda: ask(self.socket_path, b"PING") == b"+PONG", deadline_s=deadline_s)
+        self.process.until(self.answers, deadline_s=deadline_s)
+
+    def answers(self) -> bool:
+        """Tell whether it takes commands."""
+        return ask(self.socket_path, b"PING") == b"+PONG"
 
     def stop(self, *, keep: bool = False) -> None:
         """Shut down cleanly; with *keep* the data is saved first and loaded by the next start."""
