@@ -373,12 +373,15 @@ def test_what_a_killed_run_left_is_removed_and_a_living_run_is_not() -> None:
             process.communicate()
     dead, living = directories
     try:
-        for directory in directories:
-            os.utime(directory, (0, 0))
+        results = dead.with_name(f"{dead.name}.junit.xml")
+        results.touch()
+        for left in (*directories, results):
+            os.utime(left, (0, 0))
 
         lease.Run().end()
 
         assert not dead.exists()
+        assert not results.exists()
         assert living.exists()
     finally:
         process.kill()
