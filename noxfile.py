@@ -116,7 +116,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def services(session: nox.Session) -> None:
-    """Hold servers for a person's own session: -- up, down, status or urls."""
+    """Hold servers for a person's own session: -- up, down, status, urls, open or prune."""
     install(session, "shared")
     session.run("python", "-m", "netra_fixtures.standing", *session.posargs)
 

@@ -8,6 +8,7 @@ NetraFixturesError
 ├── MigrationFailed          the template database can't be built
 ├── Leaked                   a test left something open
 ├── DatabaseDefinitionChanged  a test changed tables outside a database of its own
+├── KeptStateMissing         no state of a failed test is kept under that name
 └── SettingInvalid           an option or NETRA_* variable can't be read
 """
 
@@ -87,6 +88,14 @@ class DatabaseDefinitionChanged(NetraFixturesError):
         super().__init__(
             "the test ran CREATE, ALTER, DROP or the like in the worker's database; mark it @pytest.mark.fresh_database"
         )
+
+
+class KeptStateMissing(NetraFixturesError):
+    """No state of a failed test is kept under that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no state is kept as {name!r}; run the test with --keep-failed, and see the list: open")
+        self.name = name
 
 
 class SettingInvalid(NetraFixturesError):

@@ -41,19 +41,25 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def postgres_endpoint(
-    request: pytest.FixtureRequest, netra_lent: Lending, netra_database: WorkerDatabase, netra_tap: Tap
+    request: pytest.FixtureRequest,
+    netra_worker: Worker,
+    netra_lent: Lending,
+    netra_database: WorkerDatabase,
+    netra_tap: Tap,
 ) -> PostgresEndpoint:
     """A migrated database that holds nothing of other tests; `fresh_database` gives one of the test's own."""
     fresh = request.node.get_closest_marker("fresh_database") is not None
-    return netra_lent.enter(netra_database.lent(netra_lent.watch, fresh=fresh)).over(
-        netra_tap.path("postgres")
-    )
+    left = netra_worker.snapshots.database
+    lent = netra_lent.enter(netra_database.lent(netra_lent.watch, fresh=fresh, left=left))
+    return lent.over(netra_tap.path("postgres"))
 
 
 @pytest.fixture
-def redis_endpoint(netra_lent: Lending, netra_redis: WorkerRedis, netra_tap: Tap) -> RedisEndpoint:
+def redis_endpoint(
+    netra_worker: Worker, netra_lent: Lending, netra_redis: WorkerRedis, netra_tap: Tap
+) -> RedisEndpoint:
     """A Redis without keys of other tests."""
-    return netra_lent.enter(netra_redis.lent()).over(netra_tap.path("redis"))
+    return netra_lent.enter(netra_redis.lent(netra_worker.snapshots.redis)).over(netra_tap.path("redis"))
 
 
 @pytest.fixture

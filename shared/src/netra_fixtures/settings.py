@@ -67,6 +67,7 @@ def add_options(parser: "pytest.Parser") -> None:
     add("--seed", type=int, default=None, help="the run's seed; drawn and printed where it isn't given")
     add("--random-order", action="store_true", help="run the tests in an order drawn from the seed")
     add("--enforce-budgets", action="store_true", help="fail the run when a budget doesn't hold")
+    add("--keep-failed", action="store_true", help="keep the database and the keys of each test that fails")
     add("--report-dir", default=None, help="where the report goes (reports/latest)")
     add("--time-factor", type=float, default=None, help="multiply every deadline and budget (1)")
     parser.addini("netra_migrations", "module:function of each schema's migrations", type="args", default=[])

@@ -1,4 +1,4 @@
-"""Servers for a person's own session: ``python -m netra_fixtures.standing up|down|status|urls``.
+"""Servers for a person's own session: ``python -m netra_fixtures.standing up|down|status|urls|open|prune``.
 
 They are empty, live in memory, and stay until ``down``: nothing of value belongs there.
 """
@@ -175,12 +175,27 @@ def urls(standing: Standing) -> int:
     return 0
 
 
+def _kept(standing: Standing, chosen: argparse.Namespace) -> int:
+    """Open, list or remove what failed tests left."""
+    from netra_fixtures.snapshot import opening
+
+    def stood() -> dict[str, Any] | None:
+        with contextlib.redirect_stdout(None):  # what to export is of no use here
+            up(standing, chosen.redis)
+        return standing.read()
+
+    if chosen.command == "prune":
+        return opening.removed()
+    return opening.opened(chosen.name, stood) if chosen.name else opening.listed()
+
+
 def main() -> int:
     """Carry out one command."""
     parser = argparse.ArgumentParser(
         prog="python -m netra_fixtures.standing", description=(__doc__ or "").strip()
     )
-    parser.add_argument("command", choices=["up", "down", "status", "urls", "hold"])
+    parser.add_argument("command", choices=["up", "down", "status", "urls", "open", "prune", "hold"])
+    parser.add_argument("name", nargs="?", help="of the kept state to open; without it open lists them")
     parser.add_argument("--redis", choices=REDIS_ENGINES, default="valkey")
     chosen = parser.parse_args()
     nowhere = Path(tempfile.gettempdir(), f"netra-fixtures-{os.geteuid()}")
@@ -188,6 +203,8 @@ def main() -> int:
     try:
         if chosen.command == "up":
             return up(standing, chosen.redis)
+        if chosen.command in {"open", "prune"}:
+            return _kept(standing, chosen)
         if chosen.command == "hold":
             return hold(standing, chosen.redis)
         return {"down": down, "status": status, "urls": urls}[chosen.command](standing)

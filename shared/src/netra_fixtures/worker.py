@@ -17,6 +17,7 @@ from netra_fixtures.errors import NetraFixturesError, ServerDied, ServicesUnavai
 from netra_fixtures.evidence import SHOWN, Ledger
 from netra_fixtures.hold import Place, die_with
 from netra_fixtures.settings import Settings
+from netra_fixtures.snapshot import Snapshots
 from netra_fixtures.waiting import set_time_factor
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Worker:
         self.seed = seed
         self.settings = settings
         self.ledger = Ledger()
+        self.snapshots = Snapshots(self)
         self.services: list[dict[str, Any]] = []
         self.counters: list[dict[str, Any]] = []
         self.data: list[dict[str, Any]] = []
@@ -150,6 +152,7 @@ class Worker:
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
         """Watch a test's teardown."""
         try:
+            self.snapshots.watch(item)
             with self._guarded(item, "teardown"):
                 return (yield)
         except NetraFixturesError as error:
@@ -171,6 +174,7 @@ class Worker:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Attach what the test is worth to its first report, and to its last what passed over the wire."""
         report = yield
+        self.snapshots.reported(item, report)
         if report.when == "setup":
             report.netra = self._worth(item)  # type: ignore[attr-defined]
         elif report.when == "teardown":
@@ -197,6 +201,7 @@ class Worker:
         outcomes, self.outcomes = self.outcomes, []
         return {
             "outcomes": outcomes,
+            "snapshot": self.snapshots.take(),
             "evidence": self.ledger.take(),
             "budgets": {name: samples.to_json() for name, samples in measured.items()},
         }

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from netra_fixtures.services import external
 from netra_fixtures.services.backend import choose
 from netra_fixtures.services.endpoint import PostgresEndpoint
 from netra_fixtures.services.postgres import SUPERUSER
+from netra_fixtures.snapshot import LEFT_ALONE, Taken
 from netra_fixtures.worker import Worker
 
 if TYPE_CHECKING:
@@ -104,22 +105,40 @@ class WorkerDatabase:
             self.renew()
         return changed
 
-    def renew(self) -> None:
-        """Drop the database, whoever is connected to it, and clone it anew."""
+    def renew(self, keep: Callable[[PostgresEndpoint], None] | None = None) -> None:
+        """Drop the database, whoever is connected to it, and clone it anew; *keep* has it for itself before."""
         if self._connection.is_closed():  # the start of a session is counted as the emptying that failed
             self._connection = self.database.wait(self.database.connect(self.endpoint))
         self._settle()
         self.database.wait(self._connection.close())
+        if keep:
+            keep(self.endpoint)
         self.database.drop(self.name)
         self._open()
 
+    def _renew_keeping(self, keep: Callable[[PostgresEndpoint], None]) -> bool:
+        """Do as `empty` does, and let *keep* have what a failed test left."""
+        changed = False
+        self.own_transactions += 1
+        with contextlib.suppress(Exception):  # asyncpg's and the network's; the session may be gone with the tables
+            changed = self.database.wait(self._connection.fetchval(emptying.CHANGED))
+        self.renew(keep)
+        return changed
+
     @contextlib.contextmanager
-    def lent(self, watch: LeakWatch, *, fresh: bool) -> Iterator[PostgresEndpoint]:
+    def lent(
+        self,
+        watch: LeakWatch,
+        *,
+        fresh: bool,
+        left: Callable[[Database, PostgresEndpoint], Taken] = lambda *_: LEFT_ALONE,
+    ) -> Iterator[PostgresEndpoint]:
         """Give a test its database, and leave nothing of the test behind.
 
         Args:
             watch: told of databases that the test made and left.
             fresh: a clone of the test's own, whose tables it may change.
+            left: looks at what the test left, before that is gone.
 
         Raises:
             DatabaseDefinitionChanged: the test changed tables, and the database wasn't fresh.
@@ -128,14 +147,19 @@ class WorkerDatabase:
             clone = self.database.clone(self.template, f"{self.name}_f{next(self._numbers)}")
             yield clone
             self._drop_made(watch)
-            self._settle_clone(clone)
+            taken = left(self.database, clone)
+            self._settle_clone(clone, taken.transactions)
+            if taken.keep:
+                taken.keep(clone)
             self.database.drop(clone.database)
             return
         before = self._tap.link_counts("postgres")
         yield self.endpoint
         self._drop_made(watch)
         self._expected += _ended(self._tap.link_counts("postgres")) - _ended(before)
-        if self.empty():
+        taken = left(self.database, self.endpoint)
+        self.own_transactions += taken.transactions
+        if self._renew_keeping(taken.keep) if taken.keep else self.empty():
             raise DatabaseDefinitionChanged()
 
     def _drop_made(self, watch: LeakWatch) -> None:
@@ -161,11 +185,11 @@ class WorkerDatabase:
         self._server["rows_written"] += now["rows_written"] - self._baseline["rows_written"] - self.own_rows
         self._expected = 0
 
-    def _settle_clone(self, clone: PostgresEndpoint) -> None:
-        """Add what the server counted in a test's own database, without the look itself."""
+    def _settle_clone(self, clone: PostgresEndpoint, own: int) -> None:
+        """Add what the server counted in a test's own database, without the kit's *own* looks and this one."""
         self.database.until_left(clone.database)
         now = self.database.wait(self._read_once(clone))
-        self._server["transactions"] += now["transactions"] - LOOK
+        self._server["transactions"] += now["transactions"] - LOOK - own
         self._server["rows_written"] += now["rows_written"]
 
     async def _read_once(self, endpoint: PostgresEndpoint) -> dict[str, int]:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from netra_fixtures.evidence import Tap
 from netra_fixtures.lease import Lease
@@ -11,6 +11,9 @@ from netra_fixtures.services import external
 from netra_fixtures.services.backend import choose
 from netra_fixtures.services.endpoint import RedisEndpoint
 from netra_fixtures.worker import Worker
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 DEADLINE_S = 30
 
@@ -37,6 +40,7 @@ class WorkerRedis:
         from redis import Redis
 
         self.endpoint = endpoint
+        self._kits = kits
         self.namespace = namespace
         self.alone = alone
         self._client = Redis.from_url(kits.url, socket_timeout=DEADLINE_S)
@@ -47,9 +51,14 @@ class WorkerRedis:
             self._users: set[Any] = set(self._client.acl_users())
 
     @contextlib.contextmanager
-    def lent(self) -> Iterator[RedisEndpoint]:
-        """Give a test its part, and leave nothing of the test behind."""
+    def lent(self, left: Callable[["WorkerRedis"], None] = lambda _: None) -> Iterator[RedisEndpoint]:
+        """Give a test its part, and leave nothing of the test behind.
+
+        Args:
+            left: looks at what the test left, before that is gone.
+        """
         yield self.endpoint
+        left(self)
         self.empty()
 
     def empty(self) -> None:
@@ -63,6 +72,12 @@ class WorkerRedis:
             # with the colon: gw1 must not empty gw10
             for key in self._client.scan_iter(match=f"{self.namespace}:*", count=self.SCAN_BATCH):
                 self._client.unlink(key)
+
+    def another_client(self, *, timeout_s: float) -> "Redis":
+        """Give a client of the kit's own, in no test's count; the caller closes it."""
+        from redis import Redis
+
+        return Redis.from_url(self._kits.url, socket_timeout=timeout_s)
 
     def _restore(self) -> None:
         now = self._client.config_get("*")

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, JsonValue
 
 from netra_fixtures.budgets import Samples, judge_all
-from netra_fixtures.report.model import DeliveredOutcome, Evidence, Failure, Outcome, Section, Test
+from netra_fixtures.report.model import DeliveredOutcome, Evidence, Failure, Outcome, Section, Snapshot, Test
 from netra_fixtures.report.tables import BAD, domain_of
 from netra_fixtures.value import BusinessValue
 
@@ -45,7 +45,7 @@ class Note(BaseModel):
     evidence: Evidence = Evidence()
     budgets: dict[str, dict[str, JsonValue]] = {}
     outcomes: list[_Delivered] = []
-    snapshot: dict[str, JsonValue] | None = None
+    snapshot: Snapshot | None = None
 
 
 @dataclass

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from netra_fixtures.report.model import Failure, RunReport, Test
+from netra_fixtures.report import state
+from netra_fixtures.report.model import Failure, RunReport, Snapshot, Test
 from netra_fixtures.report.wording import (
     VERDICTS,
     counts,
@@ -115,7 +116,9 @@ def _failures(report: RunReport) -> list[str]:
         for module in report.uncollected
         if module.text
     ]
-    blocks += [_failure(test, failure) for test in report.tests for failure in test.failures]
+    for test in report.tests:
+        blocks += [_failure(test, failure) for failure in test.failures]
+        blocks += [_state(test.snapshot)] if test.failures and test.snapshot else []
     return ["## Failures", *blocks] if blocks else []
 
 
@@ -125,6 +128,12 @@ def _failure(test: Test, failure: Failure) -> str:
         f"{plain(test.nodeid)}, {plain(failure.when)}, worker {plain(test.worker)}\n\n"
         f"{_fenced(failure.message)}"
     )
+
+
+def _state(left: Snapshot) -> str:
+    lines = [f"The state it left: {plain(state.in_short(left))}.", *map(plain, state.notes(left))]
+    act = "Open it" if left.kept else "Run it again and keep the state"
+    return "\n\n".join([*lines, f"{act}:", _fenced(left.command)])
 
 
 def _fenced(text: str) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from pydantic import JsonValue
-
-from netra_fixtures.report import charts, wording
+from netra_fixtures.report import charts, state, wording
 from netra_fixtures.report.model import RunReport, Test
 from netra_fixtures.value import BusinessValue, Tier
 
@@ -44,7 +41,10 @@ def page(report: RunReport) -> str:
         seconds=wording.seconds,
         sentence=wording.sentence,
         tiers=tiers,
-        written=written,
+        kind=state.kind,
+        lives=state.lives,
+        notes=state.notes,
+        rows=state.rows,
     )
     failed = [test for test in report.tests if test.failures]
     return environment.get_template("page.html.jinja").render(
@@ -88,7 +88,3 @@ def tiers(value: BusinessValue) -> str:
         return "every tier"
     return "enterprise" if value.tier is Tier.ENTERPRISE else f"{value.tier.value} and up"
 
-
-def written(value: JsonValue) -> str:
-    """Show text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)

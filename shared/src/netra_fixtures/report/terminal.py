@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from netra_fixtures.budgets import BudgetResult
+from netra_fixtures.report import state
 from netra_fixtures.report.model import RunReport, Service, Verdict
 from netra_fixtures.report.wording import VERDICTS, counts, milliseconds, proofs, seconds, workers
 
@@ -43,6 +44,8 @@ def write_summary(
     terminal.write_line(first, bold=True, green=good, red=bad, yellow=not good and not bad)
     for line in rest:
         terminal.write_line(line, yellow="differs from" in line or "missed" in line)
+    for line in state.terminal(report):
+        terminal.write_line(line)
 
 
 def _verdict(report: RunReport) -> str:
