@@ -1,5 +1,6 @@
 """The page, the Markdown and the terminal tell the same run, each to its reader."""
 
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from netra_fixtures.budgets import BUDGETS, Samples
-from netra_fixtures.report import Collector, RunReport, summary
+from netra_fixtures.report import Collector, RunReport, state, summary
 from netra_fixtures.report.markdown import markdown
 from netra_fixtures.report.page import page
 from netra_fixtures.report.wording import milliseconds
@@ -20,6 +21,23 @@ STARTED = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NASTY = (
     "</title><script>alert(1)</script> <img src=x onerror=alert(1)> {{ 7*7 }} {% raw %} ' \" & | `x` ]]> -->"
 )
+LEFT = {
+    "postgres": {
+        "database": "netra_gw0", "more_tables": 2, "notes": ["1 transaction is still open"],
+        "tables": [
+            {"name": "auth.users", "written": 3, "seeds_lost": 0, "columns": ["id", "ann"],
+             "rows": [["7", None], ["8", "ann"]]},
+            {"name": "auth.roles", "written": 0, "seeds_lost": 1, "columns": ["name"], "rows": []},
+            {"name": "auth.grants", "written": 0, "seeds_lost": 0, "columns": [], "rows": [],
+             "note": "it is locked by ann"},
+        ],
+    },
+    "redis": {
+        "count": 9, "notes": [],
+        "keys": [{"name": "netra-a:gw0:ann", "type": "hash", "ttl_s": 60, "size": 2, "value": "seat of ann: 2"}],
+    },
+    "notes": ["ann could not be read"], "kept": None, "command": "pytest --keep-failed ann",
+}  # fmt: skip
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -100,7 +118,7 @@ def full(collector: Collector, add: Add, finish: Callable[[], RunReport]) -> Run
     )  # fmt: skip
     add(
         "packages/auth/tests/test_a.py::test_lost", "failed", "E  AssertionError: no row", doc="No row is lost.",
-        snapshot={"rows": {"auth.users": 3}, "open": "psql netra_gw0"},
+        snapshot=LEFT,
     )  # fmt: skip
     add("packages/tools/tests/test_b.py::test_data", "skipped", ("b.py", 3, "Skipped: no data"))
     collector.add_worker(
@@ -131,7 +149,7 @@ def nasty(collector: Collector, add: Add, finish: Callable[[], RunReport]) -> Ru
         "failed",
         NASTY,
         domain=NASTY,
-        snapshot={NASTY: NASTY, "b": [NASTY]},
+        snapshot=json.loads(json.dumps(LEFT).replace("ann", json.dumps(NASTY)[1:-1])),
     )
     add(f"{NASTY}::test_c", "skipped", ("a", 1, NASTY))
     service = {
@@ -182,7 +200,10 @@ def test_the_page_shows_every_part_of_the_run(full: RunReport) -> None:
         "differs from the server's own count by 1 command (killed once)", "killed once",
         "Theft shows.", "A token works once.", "For every tier: nobody is signed out",
         "1 transaction, 4 rows written, 2 commands", "1,234.5 USD", "no data",
-        "AssertionError: no row", "psql netra_gw0", "auth.users", "focus/bill.csv", "ab" * 32,
+        "AssertionError: no row", "auth.users: 3 rows, the last 2", "7 null 8 ann", "focus/bill.csv", "ab" * 32,
+        "auth.roles: 1 row of the migrations changed or gone", "auth.grants: it is locked by ann", "and 2 tables more",
+        "1 transaction is still open", "9 keys, the first 1", "netra-a:gw0:ann hash, 2 fields 60 s seat of ann: 2",
+        "It is gone. Run the test again and keep it: pytest --keep-failed ann",
     ]:  # fmt: skip
         assert shown in text, shown
 
@@ -289,6 +310,18 @@ def test_the_terminal_says_what_ran_and_what_proves_it(full: RunReport) -> None:
         "database operation  p95 700 ms of 100 ms missed (1 measured, p50 700 ms, max 700 ms)",
         "redis operation     p95 8 ms of 10 ms held (5 measured, p50 2.04 ms, max 8 ms)",
         "report: reports/latest/index.html",
+    ]
+
+
+def test_the_terminal_says_in_short_what_a_failed_test_left(full: RunReport) -> None:
+    """A glance tells whether the state explains the failure, and how to look closer."""
+    assert state.terminal(full) == [
+        "state of packages/auth/tests/test_a.py::test_lost: auth.users 3 rows, auth.roles 1 row of the migrations"
+        " changed or gone, auth.grants not read, 2 more, keys netra-…:gw0:ann (hash, 2 fields), 8 more",
+        "  ann could not be read",
+        "  1 transaction is still open",
+        "  auth.grants: it is locked by ann",
+        "  keep it: pytest --keep-failed ann",
     ]
 
 

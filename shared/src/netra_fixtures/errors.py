@@ -94,7 +94,9 @@ class KeptStateMissing(NetraFixturesError):
     """No state of a failed test is kept under that name."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"no state is kept as {name!r}; run the test with --keep-failed, and see the list: open")
+        super().__init__(
+            f"no state is kept as {name!r}; run the test with --keep-failed, and see the list: open"
+        )
         self.name = name
 
 

@@ -120,7 +120,9 @@ class WorkerDatabase:
         """Do as `empty` does, and let *keep* have what a failed test left."""
         changed = False
         self.own_transactions += 1
-        with contextlib.suppress(Exception):  # asyncpg's and the network's; the session may be gone with the tables
+        with contextlib.suppress(
+            Exception
+        ):  # asyncpg's and the network's; the session may be gone with the tables
             changed = self.database.wait(self._connection.fetchval(emptying.CHANGED))
         self.renew(keep)
         return changed

@@ -42,7 +42,7 @@ def page(report: RunReport) -> str:
         sentence=wording.sentence,
         tiers=tiers,
         kind=state.kind,
-        lives=state.lives,
+        expires=state.expires,
         notes=state.notes,
         rows=state.rows,
     )
@@ -87,4 +87,3 @@ def tiers(value: BusinessValue) -> str:
     if value.tier is Tier.FREE:
         return "every tier"
     return "enterprise" if value.tier is Tier.ENTERPRISE else f"{value.tier.value} and up"
-

@@ -30,12 +30,12 @@ def in_short(snapshot: Snapshot) -> str:
     """Give tables and keys in one line."""
     parts = []
     if snapshot.postgres:
-        tables = snapshot.postgres.tables
-        parts.append(_some([f"{table.name} {rows(table)}" for table in tables], len(tables) + snapshot.postgres.more_tables))
-        parts = [part or "no rows" for part in parts]
+        named = [f"{table.name} {rows(table)}" for table in snapshot.postgres.tables]
+        parts.append(_some(named, len(named) + snapshot.postgres.more_tables) or "no rows")
     if snapshot.redis:
-        named = _some([f"{_RUN.sub('netra-…', key.name)} ({kind(key)})" for key in snapshot.redis.keys], snapshot.redis.count)
-        parts.append(f"keys {named}" if named else "no keys")
+        named = [f"{_RUN.sub('netra-…', key.name)} ({kind(key)})" for key in snapshot.redis.keys]
+        keys = _some(named, snapshot.redis.count)
+        parts.append(f"keys {keys}" if keys else "no keys")
     return ", ".join(parts) or "not read"
 
 
@@ -62,16 +62,17 @@ def kind(key: KeyLeft) -> str:
     return f"{key.type}, {amount(key.size, 'bytes')}" if key.type == "string" else key.type
 
 
-def lives(key: KeyLeft) -> str:
+def expires(key: KeyLeft) -> str:
     """Say how long a key had still to live."""
-    return "for good" if key.ttl_s is None else f"{key.ttl_s:,.0f} s"
+    return "never" if key.ttl_s is None else f"{key.ttl_s:,.0f} s"
 
 
 def notes(snapshot: Snapshot) -> list[str]:
     """Give what a reader must know beside the tables."""
+    tables = snapshot.postgres.tables if snapshot.postgres else ()
     return [
         *snapshot.notes,
         *(snapshot.postgres.notes if snapshot.postgres else ()),
-        *(f"{table.name}: {table.note}" for table in (snapshot.postgres.tables if snapshot.postgres else ()) if table.note),
+        *(f"{table.name}: {table.note}" for table in tables if table.note),
         *(snapshot.redis.notes if snapshot.redis else ()),
     ]

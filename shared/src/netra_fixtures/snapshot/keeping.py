@@ -74,7 +74,9 @@ class Keeping:
         self._database: Database | None = None
         home = folder()
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._part = Path(tempfile.mkdtemp(prefix=PART, dir=home))  # of mode 0700: what is in it is not masked
+        self._part = Path(
+            tempfile.mkdtemp(prefix=PART, dir=home)
+        )  # of mode 0700: what is in it is not masked
 
     def database(self, database: Database, endpoint: PostgresEndpoint, *, external: bool) -> None:
         """Keep a database that nobody needs any more: on its server under a new name, or as a dump."""
@@ -149,7 +151,15 @@ def restore(endpoint: PostgresEndpoint, file: Path, *, deadline_s: float) -> Non
     Raises:
         ServicesUnavailable: psql can't.
     """
-    _client("psql", endpoint, "--quiet", "--no-psqlrc", "--set=ON_ERROR_STOP=1", f"--file={file}", deadline_s=deadline_s)
+    _client(
+        "psql",
+        endpoint,
+        "--quiet",
+        "--no-psqlrc",
+        "--set=ON_ERROR_STOP=1",
+        f"--file={file}",
+        deadline_s=deadline_s,
+    )
 
 
 def _client(program: str, endpoint: PostgresEndpoint, *options: str, deadline_s: float) -> None:
@@ -184,7 +194,9 @@ def command(about: About, root: Path) -> str:
 
 def _without_password(endpoint: PostgresEndpoint) -> str:
     """Give the address for a shell whose variable PGPASSWORD holds the password."""
-    return f"postgresql://{quote(endpoint.user)}:$PGPASSWORD@{endpoint.host}:{endpoint.port}/{endpoint.database}"
+    return (
+        f"postgresql://{quote(endpoint.user)}:$PGPASSWORD@{endpoint.host}:{endpoint.port}/{endpoint.database}"
+    )
 
 
 def kept(home: Path) -> list[About]:

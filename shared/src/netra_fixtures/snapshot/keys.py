@@ -54,7 +54,11 @@ def read_keys(own: WorkerRedis, extent: Extent, *, time_factor: float) -> RedisL
             key = _key(client, name, extent)
             if key is not None:
                 keys.append(key)
-    notes = [] if len(keys) == min(len(found), extent.keys) else ["Keys expired, or time ran out, as they were read."]
+    notes = (
+        []
+        if len(keys) == min(len(found), extent.keys)
+        else ["Keys expired, or time ran out, as they were read."]
+    )
     return RedisLeft(keys=tuple(keys), count=max(count, len(keys)), notes=tuple(notes))
 
 

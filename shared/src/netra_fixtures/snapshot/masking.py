@@ -7,7 +7,9 @@ import re
 from typing import Any
 
 MOST_CHARACTERS = 120  # of a value that is shown
-READ_CHARACTERS = 4000  # of a value that is looked at; a secret that begins beyond is beyond what is shown, too
+READ_CHARACTERS = (
+    4000  # of a value that is looked at; a secret that begins beyond is beyond what is shown, too
+)
 
 # anywhere in a name
 _PARTS = re.compile(
@@ -16,7 +18,9 @@ _PARTS = re.compile(
     re.IGNORECASE,
 )
 # a whole word of a name
-_WORDS = frozenset({"auth", "bearer", "cvv", "hash", "hmac", "jwt", "otp", "pass", "pin", "pwd", "salt", "totp"})
+_WORDS = frozenset(
+    {"auth", "bearer", "cvv", "hash", "hmac", "jwt", "otp", "pass", "pin", "pwd", "salt", "totp"}
+)
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 _ASSIGNED = re.compile(

@@ -12,7 +12,18 @@ from netra_fixtures.errors import NetraFixturesError
 from netra_fixtures.isolation.connection import Database
 from netra_fixtures.services.endpoint import PostgresEndpoint
 from netra_fixtures.services.postgres import wheel_installation
-from netra_fixtures.snapshot.keeping import DUMP, KEYS, About, command, drop_left, find, folder, kept, prune, restore
+from netra_fixtures.snapshot.keeping import (
+    DUMP,
+    KEYS,
+    About,
+    command,
+    drop_left,
+    find,
+    folder,
+    kept,
+    prune,
+    restore,
+)
 
 RESTORE_DEADLINE_S = 120
 
@@ -80,7 +91,10 @@ def removed() -> int:
         if database is not None:
             database.close()
     for about in stay:
-        print(f"{about.name} stays on its server; set NETRA_POSTGRES_URL to that and call again", file=sys.stderr)
+        print(
+            f"{about.name} stays on its server; set NETRA_POSTGRES_URL to that and call again",
+            file=sys.stderr,
+        )
     if not stay:
         print("nothing is kept any more")
     return 1 if stay else 0

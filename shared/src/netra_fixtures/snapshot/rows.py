@@ -36,45 +36,55 @@ UNFINISHED = (
 )
 
 
-def read_rows(
-    database: Database, endpoint: PostgresEndpoint, *, on_the_wire: int, time_factor: float
-) -> DatabaseLeft:
-    """Read what the migrations didn't write: the last rows of each table, with the true counts.
+class Look:
+    """One look at a database.
 
-    Args:
-        on_the_wire: how many rows the test was seen to write.
-
-    Raises:
-        ServicesUnavailable: the database takes no connection.
-        TimeoutError: it took longer than the deadline.
+    Attributes:
+        transactions: how many the server counts for it.
     """
-    return database.wait(_read(database, endpoint, on_the_wire, time_factor))
 
+    def __init__(self, database: Database, endpoint: PostgresEndpoint, *, time_factor: float) -> None:
+        self._database = database
+        self._endpoint = endpoint
+        self._factor = time_factor
+        self.transactions = 0
 
-async def _read(
-    database: Database, endpoint: PostgresEndpoint, on_the_wire: int, time_factor: float
-) -> DatabaseLeft:
-    async with asyncio.timeout(DEADLINE_S * time_factor):
-        connection = await database.connect(
-            endpoint,
-            application_name="netra-fixtures",
-            statement_timeout=str(int(STATEMENT_MS * time_factor)),
-            lock_timeout=str(int(LOCK_MS * time_factor)),
-            jit="off",
+    def read(self, *, on_the_wire: int) -> DatabaseLeft:
+        """Read what the migrations didn't write: the last rows of each table, with the true counts.
+
+        Args:
+            on_the_wire: how many rows the test was seen to write.
+
+        Raises:
+            ServicesUnavailable: the database takes no connection.
+            TimeoutError: it took longer than the deadline.
+        """
+        tables, unfinished = self._database.wait(self._read())
+        return DatabaseLeft(
+            database=self._endpoint.database,
+            tables=tuple(tables[:MOST_TABLES]),
+            more_tables=max(0, len(tables) - MOST_TABLES),
+            notes=tuple(_notes(sum(table.written for table in tables), on_the_wire, unfinished)),
         )
-        try:
-            async with connection.transaction(readonly=True):
-                tables = [table for one in await connection.fetch(TABLES) if (table := await _table(connection, one))]
-                unfinished = await connection.fetchval(UNFINISHED)
-            await connection.close()
-        finally:
-            connection.terminate()
-    return DatabaseLeft(
-        database=endpoint.database,
-        tables=tuple(tables[:MOST_TABLES]),
-        more_tables=max(0, len(tables) - MOST_TABLES),
-        notes=tuple(_notes(sum(table.written for table in tables), on_the_wire, unfinished)),
-    )
+
+    async def _read(self) -> tuple[list[TableLeft], int]:
+        async with asyncio.timeout(DEADLINE_S * self._factor):
+            connection = await self._database.connect(
+                self._endpoint,
+                application_name="netra-fixtures",
+                statement_timeout=str(int(STATEMENT_MS * self._factor)),
+                lock_timeout=str(int(LOCK_MS * self._factor)),
+                jit="off",
+            )
+            self.transactions = TRANSACTIONS
+            try:
+                async with connection.transaction(readonly=True):
+                    found = [await _table(connection, table) for table in await connection.fetch(TABLES)]
+                    unfinished: int = await connection.fetchval(UNFINISHED)
+                await connection.close()
+            finally:
+                connection.terminate()
+        return [table for table in found if table is not None], unfinished
 
 
 def _notes(here: int, on_the_wire: int, unfinished: int) -> list[str]:
@@ -99,7 +109,12 @@ async def _table(connection: asyncpg.Connection, table: asyncpg.Record) -> Table
             return await _left(connection, table)
     except asyncpg.PostgresError as error:
         return TableLeft(
-            name=table["name"], written=0, seeds_lost=0, columns=(), rows=(), note=f"it could not be read: {error}"
+            name=table["name"],
+            written=0,
+            seeds_lost=0,
+            columns=(),
+            rows=(),
+            note=f"it could not be read: {error}",
         )
 
 

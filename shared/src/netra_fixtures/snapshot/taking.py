@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from netra_fixtures.collecting import is_integration
+
 if TYPE_CHECKING:
     from netra_fixtures.isolation.connection import Database
     from netra_fixtures.isolation.redis import WorkerRedis
@@ -63,6 +65,8 @@ class Snapshots:
 
     def watch(self, item: pytest.Item) -> None:
         """Notice when a fixture of the test fails as it is torn down: pytest tells only once all are."""
+        if not is_integration(item):
+            return
         try:
             finalizers = item.session._setupstate.stack[item][0]
         except (AttributeError, LookupError, TypeError):  # not public: without it such a test keeps no state
@@ -85,17 +89,13 @@ class Snapshots:
         """Read the rows of a test that failed, and say whether its database is to be kept."""
         if not self._failed:
             return LEFT_ALONE
-        from netra_fixtures.snapshot import rows
+        from netra_fixtures.snapshot.rows import Look
 
+        look = Look(database, endpoint, time_factor=self._worker.settings.time_factor)
         with self._noting("The rows could not be read"):
-            self._postgres = rows.read_rows(
-                database,
-                endpoint,
-                on_the_wire=self._worker.ledger.passed()["postgres"]["rows_written"],
-                time_factor=self._worker.settings.time_factor,
-            )
-        looked = rows.TRANSACTIONS if self._postgres else 0
-        return Taken(looked, self._kept(database) if self._keeps else None)
+            written = self._worker.ledger.passed()["postgres"]["rows_written"]
+            self._postgres = look.read(on_the_wire=written)
+        return Taken(look.transactions, self._kept(database) if self._keeps else None)
 
     def redis(self, own: WorkerRedis) -> None:
         """Read the keys of a test that failed."""
