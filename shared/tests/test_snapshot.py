@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from netra_fixtures.snapshot.keeping import About, folder, kept, prune
+from netra_fixtures.snapshot.keeping import About, folder, kept, name_of, prune
 from netra_fixtures.snapshot.masking import shown, shown_key
 
 from .runs import Outcome, Run
@@ -178,6 +178,10 @@ def test_only_tests_that_fail_are_looked_at(run: Run) -> None:
     outcome = run(
         ORDERS
         + """
+async def test_fails(engine):
+    await order(engine, "book")
+    assert False
+
 async def test_passes(engine):
     await order(engine, "book")
 
@@ -192,11 +196,14 @@ async def test_skips(engine):
 
 def test_unit():
     assert False
-"""
+""",
+        "--keep-failed",
     )
 
-    outcome.result.assert_outcomes(passed=1, xfailed=1, skipped=1, failed=1)
-    assert [test["snapshot"] for test in outcome.report["tests"]] == [None] * 4
+    outcome.result.assert_outcomes(passed=1, xfailed=1, skipped=1, failed=2)
+    ids = [test["nodeid"] for test in outcome.report["tests"]]
+    assert [nodeid for nodeid in ids if (folder() / name_of(nodeid, outcome.folder)).exists()] == ids[:1]
+    assert [bool(test["snapshot"]) for test in outcome.report["tests"]] == [True, False, False, False, False]
 
 
 def test_a_fixture_that_fails_leaves_its_state_too(run: Run) -> None:
