@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping
 
 import pytest
 
-from netra_fixtures.errors import NetraFixturesError, ValueMissing
+from netra_fixtures.errors import ValueMissing
 
 MARKERS = (
     "business_value(tier, goals, impact): for whom the test matters and why",
@@ -80,12 +80,14 @@ def pytest_make_collect_report(
 def _rules_broken(item: pytest.Item) -> Iterator[tuple[object, str]]:
     """Yield what is wrong with a test, under a key: what several tests share is said once."""
     from netra_fixtures.guard import refusal_at_collection
-    from netra_fixtures.value import value_of
+    from netra_fixtures.value import ValueMarkerInvalid, value_of
 
     try:
         if value_of(item) is None and item.config.getini("netra_require_value"):
             raise ValueMissing(item.nodeid)
-    except NetraFixturesError as error:
+    except ValueMarkerInvalid as error:
+        yield error.reason, str(error)
+    except ValueMissing as error:
         yield str(error), str(error)
     refusal = refusal_at_collection(item)
     if refusal is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections import Counter
 from collections.abc import Generator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from netra_fixtures import settings
 from netra_fixtures.errors import SettingInvalid
 from netra_fixtures.hold import note_elsewhere
 from netra_fixtures.lease import Run, died
+from netra_fixtures.misspelt import misspelt
 from netra_fixtures.worker import ACCOUNT, Worker
 
 if TYPE_CHECKING:
@@ -59,10 +61,19 @@ class Controller:
         """
         try:
             chosen = settings.read(config)
+            if chosen.postgres_url or chosen.redis_url:
+                from netra_fixtures.services import external
+
+                external.check(chosen)
         except SettingInvalid as error:
             raise pytest.UsageError(str(error)) from None
         seed = config.getoption("seed")
-        return cls(config, chosen, secrets.randbelow(SEEDS) if seed is None else seed)
+        try:
+            return cls(config, chosen, secrets.randbelow(SEEDS) if seed is None else seed)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"no folder for the run can be made: {error}; free room there, or set TMPDIR to another folder"
+            ) from None
 
     def told(self) -> dict[str, Any]:
         """Give what a process that runs tests is told."""
@@ -73,9 +84,10 @@ class Controller:
         """Tell a worker of xdist what this run is."""
         node.workerinput["netra"] = self.told()
 
-    def pytest_report_header(self) -> str:
-        """Say how to have the same run again."""
-        return f"netra: --seed={self.seed}"
+    def pytest_report_header(self) -> list[str]:
+        """Say how to have the same run again, and what a person may have meant otherwise."""
+        notes = [self.run.note, *misspelt(os.environ)]
+        return [f"netra: --seed={self.seed}", *(f"netra: {note}" for note in notes if note)]
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a worker says of a test."""
@@ -173,10 +185,17 @@ class Controller:
             terminalreporter.write_line(
                 f"netra: {crashed}; see what was running, and its output, above", red=True
             )
+        for reason, number in self._left_out().items():
+            terminalreporter.write_line(f"netra: {number} skipped: {reason}", yellow=True)
         if self._report:
             from netra_fixtures.report import write_summary
 
             write_summary(terminalreporter, self._report, self._shown_directory())
+
+    def _left_out(self) -> Counter[str]:
+        """Count the tests that were skipped for want of a server, by what was wanting."""
+        reasons = (getattr(report, "netra", {}).get("lacks") for report in self._reports)
+        return Counter(reason for reason in reasons if reason)
 
     def _shown_directory(self) -> Path:
         here = os.fspath(self.config.invocation_params.dir)

@@ -37,6 +37,7 @@ class ThirdPartyData:
         Raises:
             DataPartMissing: there is no such part.
         """
+        __tracebackhide__ = True
         folder = self.root / part
         if not folder.is_dir():
             raise DataPartMissing(part)

@@ -2,6 +2,7 @@
 
 NetraFixturesError
 ├── ServicesUnavailable      a server can't be found or started
+│   └── AddressUnusable      the server at an address that was given can't be used
 ├── ServerDied               a server ended while tests used it
 ├── ServiceUntouched         a test asked for a service and sent it nothing
 ├── ValueMissing             an integration test doesn't say for whom it matters
@@ -27,6 +28,10 @@ class ServicesUnavailable(NetraFixturesError):
         self.service = service
         self.reason = reason
         self.remedy = remedy
+
+
+class AddressUnusable(ServicesUnavailable):
+    """The server at an address that was given can't be used; nothing stands in for it."""
 
 
 class ServerDied(NetraFixturesError):
@@ -65,10 +70,10 @@ class ValueMissing(NetraFixturesError):
 class MigrationFailed(NetraFixturesError):
     """The migrations of a schema failed, so no test database can be built."""
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(
-            f"the migrations {name!r} failed: {reason}; run them by hand against an empty database"
-        )
+    def __init__(
+        self, name: str, reason: str, remedy: str = "run them by hand against an empty database"
+    ) -> None:
+        super().__init__(f"the migrations {name!r} failed: {reason}; {remedy}")
         self.name = name
 
 

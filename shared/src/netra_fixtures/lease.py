@@ -43,7 +43,7 @@ class Run:
     """
 
     def __init__(self, *, alone: bool = False) -> None:
-        base = _roomy_base()
+        base, self.note = _roomy_base()
         _sweep(base)
         self._lease, lease = hold.nameless()
         self._turns, turns = hold.nameless()
@@ -72,14 +72,22 @@ class Run:
                 path.unlink()
 
 
-def _roomy_base() -> Path:
-    """Choose memory where it has room, else the folder for temporary files."""
+def _roomy_base() -> tuple[Path, str]:
+    """Choose memory where it has room, else the folder for temporary files; say why not memory, if it is there."""
+    why = ""
     with contextlib.suppress(OSError):
         room = os.statvfs(SHARED_MEMORY)
-        if room.f_bavail * room.f_frsize >= ROOM_BYTES and os.access(SHARED_MEMORY, os.W_OK):
-            return SHARED_MEMORY
+        free = room.f_bavail * room.f_frsize
+        if free < ROOM_BYTES:
+            why = f"has {free >> 20} MB free of the {ROOM_BYTES >> 20} MB that servers want"
+        elif not os.access(SHARED_MEMORY, os.W_OK):
+            why = "can't be written to"
+        else:
+            return SHARED_MEMORY, ""
     base = Path(tempfile.gettempdir())
-    return base if len(os.fsencode(base)) <= LONGEST_BASE else Path("/tmp")
+    if len(os.fsencode(base)) > LONGEST_BASE:
+        base = Path("/tmp")
+    return base, f"{SHARED_MEMORY} {why}, so they use {base}, which is slower; enlarge it" if why else ""
 
 
 def _sweep(base: Path) -> None:

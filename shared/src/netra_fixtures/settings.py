@@ -83,13 +83,12 @@ def read(config: "pytest.Config", environ: Mapping[str, str] = os.environ) -> Se
         SettingInvalid: a value isn't one of those possible.
     """
     named = config.getoption("services") or environ.get("NETRA_SERVICES")
-    backend = _one_of("--services", named or "auto", BACKENDS)
+    backend = _one_of(config, "services", environ, BACKENDS)
+    _folder("NETRA_TEST_DATA", environ)
     ci = bool(environ.get("CI"))
     return Settings(
         backend=backend,
-        redis=_one_of(
-            "--redis", config.getoption("redis") or environ.get("NETRA_REDIS") or "valkey", REDIS_ENGINES
-        ),
+        redis=_one_of(config, "redis", environ, REDIS_ENGINES),
         postgres_url=environ.get("NETRA_POSTGRES_URL") if backend in {"auto", "external"} else None,
         redis_url=environ.get("NETRA_REDIS_URL") if backend in {"auto", "external"} else None,
         migrations=tuple(config.getini("netra_migrations")),
@@ -105,23 +104,33 @@ def cache_folder(environ: Mapping[str, str]) -> Path | None:
     return None if named.startswith("~") else Path(named, "netra-fixtures")
 
 
-def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> str:
+def _one_of(
+    config: "pytest.Config", option: str, environ: Mapping[str, str], allowed: tuple[str, ...]
+) -> str:
+    """Take the option, else the variable of its name, else the first that is allowed."""
+    variable = f"NETRA_{option.upper()}"
+    given: str | None = config.getoption(option)
+    name, value = (f"--{option}", given) if given else (variable, environ.get(variable) or allowed[0])
     if value not in allowed:
         raise SettingInvalid(name, f"{value!r} is not known", f"use one of {', '.join(allowed)}")
     return value
 
 
+def _folder(variable: str, environ: Mapping[str, str]) -> None:
+    named = environ.get(variable)
+    if named and not Path(named).is_dir():
+        raise SettingInvalid(variable, f"there is no folder {named}", "correct it, or unset it")
+
+
 def _time_factor(option: float | None, variable: str | None) -> float:
+    name = "--time-factor"
     if option is None and variable:
+        name = "NETRA_TIME_FACTOR"
         try:
             option = float(variable)
         except ValueError:
-            raise SettingInvalid(
-                "NETRA_TIME_FACTOR", f"{variable!r} is no number", "give one such as 2"
-            ) from None
+            raise SettingInvalid(name, f"{variable!r} is no number", "give one such as 2") from None
     factor = 1.0 if option is None else option
     if not 0 < factor < 1000:
-        raise SettingInvalid(
-            "--time-factor", f"{factor:g} is out of range", "give a number above 0 and below 1000"
-        )
+        raise SettingInvalid(name, f"{factor:g} is out of range", "give a number above 0 and below 1000")
     return factor

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable
+from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable, SettingInvalid
 from netra_fixtures.isolation.connection import Database
 from netra_fixtures.lease import Run
 from netra_fixtures.services.embedded import Embedded
@@ -134,6 +134,8 @@ def _port(variable: str) -> int:
     """Take the port that the variable names, else a free one."""
     named = os.environ.get(variable)
     if named:
+        if not (named.isdecimal() and 0 < int(named) < 65536):
+            raise SettingInvalid(variable, f"{named!r} is no port", "give a number from 1 to 65535, or unset it")
         return int(named)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

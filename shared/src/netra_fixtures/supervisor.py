@@ -26,6 +26,7 @@ from netra_fixtures.lease import ORDERLY, record_death
 from netra_fixtures.lent import Lent
 from netra_fixtures.services import embedded
 from netra_fixtures.services.postgres import PostgresServer
+from netra_fixtures.services.process import remedy_for
 from netra_fixtures.services.redis import RedisServer
 
 Server = PostgresServer | RedisServer
@@ -257,7 +258,8 @@ class Supervisor:
             except ServicesUnavailable as error:
                 answers.append({"unavailable": [error.service, error.reason, error.remedy]})
             except (NetraFixturesError, OSError, subprocess.SubprocessError) as error:
-                answers.append({"unavailable": ["the service", str(error), "see the reason"]})
+                remedy = remedy_for(str(error), self.directory / "server", "mend what it names and run again")
+                answers.append({"unavailable": ["the service", str(error), remedy]})
             done.set()
         for name in list(self._servers):
             self._discard(name)

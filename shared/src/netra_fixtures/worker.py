@@ -13,7 +13,13 @@ import pytest
 
 from netra_fixtures.collecting import is_integration, services_untouched
 from netra_fixtures.deaths import Deaths
-from netra_fixtures.errors import NetraFixturesError, ServerDied, ServicesUnavailable, ServiceUntouched
+from netra_fixtures.errors import (
+    AddressUnusable,
+    NetraFixturesError,
+    ServerDied,
+    ServicesUnavailable,
+    ServiceUntouched,
+)
 from netra_fixtures.evidence import SHOWN, Ledger
 from netra_fixtures.hold import Place, die_with
 from netra_fixtures.settings import Settings
@@ -52,6 +58,8 @@ class Worker:
         self.data: list[dict[str, Any]] = []
         self.outcomes: list[dict[str, str]] = []
         self.account: dict[str, Any] | None = None
+        self._nothing_can_follow = False
+        self._lacks = ""
 
     @classmethod
     def begin(cls, config: pytest.Config, told: Mapping[str, Any], name: str) -> Worker:
@@ -119,18 +127,35 @@ class Worker:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Watch a test's setup; a service that can't be had skips the test, or fails it where it must be there."""
+        self._nothing_can_follow = False
         try:
             with self._guarded(item, "setup"):
                 return (yield)
         except ServicesUnavailable as error:
-            if self.settings.strict:
+            if self.settings.strict or isinstance(error, AddressUnusable):
+                self._end_where_nothing_can_follow(item.session)
                 raise _plainly(error) from None
+            self._lacks = str(error)
             pytest.skip(str(error))
         except ServerDied as error:
             self.deaths.tell(error)
             raise _plainly(error) from None
         except NetraFixturesError as error:
+            self._end_where_nothing_can_follow(item.session)
             raise _plainly(error) from None
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+        """Note that what all tests share can't be had: each of them would say the same."""
+        try:
+            return (yield)
+        except NetraFixturesError:
+            self._nothing_can_follow |= fixturedef.scope == "session"
+            raise
+
+    def _end_where_nothing_can_follow(self, session: pytest.Session) -> None:
+        if self._nothing_can_follow:
+            session.shouldfail = "the tests end here: what they share can't be had, as said above"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -183,6 +208,7 @@ class Worker:
 
     def _worth(self, item: pytest.Item) -> dict[str, Any]:
         integration = is_integration(item)
+        lacks, self._lacks = self._lacks, ""
         value = None
         if integration:
             from netra_fixtures.value import value_of
@@ -194,6 +220,7 @@ class Worker:
             "promise": _first_paragraph(getattr(item, "module", None)),
             "integration": integration,
             "value": value.model_dump(mode="json") if value else None,
+            "lacks": lacks,
         }
 
     def _proof(self) -> dict[str, Any]:

@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from netra_fixtures.errors import ServicesUnavailable
+from netra_fixtures.services import refusals
 from netra_fixtures.services.endpoint import PostgresEndpoint
 
 if TYPE_CHECKING:
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DEADLINE_S = 30
+ANSWER_S = 5
 CLOSING_POLLS = 1000  # of a millisecond each
 
 
@@ -25,20 +26,25 @@ class Database:
 
     def __init__(self, admin: PostgresEndpoint, *, time_factor: float) -> None:
         self.admin = admin
-        self._deadline_s = DEADLINE_S * time_factor
+        self.deadline_s = DEADLINE_S * time_factor
+        self._answer_s = ANSWER_S * time_factor
         self._loop = asyncio.new_event_loop()
         self._connection: asyncpg.Connection | None = None
 
-    def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run *work* to its end, or to the deadline."""
-        return self._loop.run_until_complete(self._within_deadline(work))
+    def wait(self, work: Coroutine[Any, Any, T], *, limited: bool = True) -> T:
+        """Run *work* to its end, or to the deadline unless it has one of its own."""
+        return self._loop.run_until_complete(self._within_deadline(work) if limited else work)
 
     async def _within_deadline(self, work: Coroutine[Any, Any, T]) -> T:
-        async with asyncio.timeout(self._deadline_s):  # wait_for would make a second task
+        async with asyncio.timeout(self.deadline_s):  # wait_for would make a second task
             return await work
 
     async def connect(self, endpoint: PostgresEndpoint, **settings: str) -> "asyncpg.Connection":
-        """Open a connection; the caller closes it."""
+        """Open a connection; the caller closes it.
+
+        Raises:
+            ServicesUnavailable: none came about; the reason says why, without a password.
+        """
         import asyncpg
 
         try:
@@ -50,13 +56,15 @@ class Database:
                 database=endpoint.database,
                 server_settings=settings,
                 ssl=False,
+                timeout=self._answer_s,
             )
-        except (OSError, asyncpg.PostgresError) as error:
-            raise ServicesUnavailable(
-                "PostgreSQL",
-                f"{endpoint.socket or endpoint.host}:{endpoint.port} says {error}",
-                "check its address, user and password",
-            ) from error
+        except (
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            asyncpg.InternalClientError,
+        ) as error:
+            raise refusals.of_postgres(error, endpoint, self._answer_s) from error
 
     async def admin_connection(self) -> "asyncpg.Connection":
         """Give the connection to the admin database; it stays open until `release`."""
@@ -116,6 +124,17 @@ class Database:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             self.wait(connection.close())
+
+    @contextlib.contextmanager
+    def closed_on_failure(self) -> Iterator[None]:
+        """Close everything where the block fails."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(Exception):  # the block's own failure says more
+                self.release()
+            self._loop.close()
+            raise
 
     def close(self) -> None:
         """Close everything."""

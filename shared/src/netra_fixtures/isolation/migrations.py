@@ -1,18 +1,26 @@
 """The schemas that a test database holds, and the key under which a cluster that holds them is kept."""
 
+import asyncio
 import hashlib
+import inspect
 import sys
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import entry_points, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from netra_fixtures.errors import MigrationFailed
 from netra_fixtures.services.endpoint import PostgresEndpoint
 
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
 ENTRY_POINTS = "netra.migrations"
 RUNNERS = ("alembic", "sqlalchemy", "asyncpg")
+STATEMENT_SHOWN = 300
+INSTALL = "install the package that holds it, or correct the entry point netra.migrations or netra_migrations"
 OURS = ("migrations.py", "template.py", "connection.py", "../services/postgres.py")
 
 
@@ -23,7 +31,20 @@ class Migrations:
         if named:
             self.targets = {target: target for target in named}
         else:
-            self.targets = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+            self.targets = {}
+            for point in entry_points(group=ENTRY_POINTS):
+                if self.targets.setdefault(point.name, point.value) != point.value:
+                    both = f"{self.targets[point.name]} and {point.value}"
+                    raise MigrationFailed(
+                        point.name, f"two packages bring it, {both}", "rename one, or uninstall one of them"
+                    )
+        self._check_form()
+
+    def _check_form(self) -> None:
+        for name, target in self.targets.items():
+            module, _, function = target.partition(":")
+            if not module or not function:
+                raise MigrationFailed(name, "it names no function", "write module:function")
 
     def key(self) -> str:
         """Digest the migrations, what runs them and this module, without importing any of them."""
@@ -43,7 +64,7 @@ class Migrations:
             top, *inner = target.partition(":")[0].split(".")
             spec = find_spec(top)
             if spec is None or spec.origin is None:
-                raise MigrationFailed(name, f"there is no module {top}")
+                raise MigrationFailed(name, f"there is no module {top}", INSTALL)
             root = Path(spec.origin)
             if not inner:
                 yield root
@@ -53,11 +74,13 @@ class Migrations:
                 yield from sorted(
                     path for path in place.rglob("*") if path.is_file() and path.suffix != ".pyc"
                 )
-            else:
+            elif place.with_suffix(".py").is_file():
                 yield place.with_suffix(".py")
+            else:
+                raise MigrationFailed(name, f"there is no module {target.partition(':')[0]}", INSTALL)
 
-    async def run(self, endpoint: PostgresEndpoint) -> None:
-        """Build every schema in the database.
+    async def run(self, endpoint: PostgresEndpoint, *, deadline_s: float) -> None:
+        """Build every schema in the database, each within the deadline.
 
         Raises:
             MigrationFailed: one of them failed; its name and reason.
@@ -68,10 +91,37 @@ class Migrations:
         engine = create_async_engine(endpoint.url(), poolclass=NullPool)
         try:
             for name, target in self.targets.items():
-                module, _, function = target.partition(":")
                 try:
-                    await getattr(import_module(module), function)(engine)
+                    async with asyncio.timeout(deadline_s) as limit:
+                        await _migrate(name, target, engine)
+                except MigrationFailed:
+                    raise
                 except Exception as error:
-                    raise MigrationFailed(name, f"{type(error).__name__}: {error}") from error
+                    if limit.expired():
+                        raise MigrationFailed(
+                            name, f"they didn't end within {deadline_s:g} s", "raise --time-factor, or see what they wait for"
+                        ) from error
+                    raise MigrationFailed(name, _reason(error)) from error
         finally:
             await engine.dispose()
+
+
+async def _migrate(name: str, target: str, engine: "AsyncEngine") -> None:
+    module, _, function = target.partition(":")
+    migrate = getattr(import_module(module), function, None)
+    if not callable(migrate):
+        raise MigrationFailed(name, f"{module} has no function {function}", INSTALL)
+    work = migrate(engine)
+    if not inspect.isawaitable(work):
+        raise MigrationFailed(name, f"{target} is no async function", "write async def")
+    await work
+
+
+def _reason(error: Exception) -> str:
+    """Give what went wrong in one line; of a failed statement what the server said, and the statement."""
+    statement = getattr(error, "statement", None)
+    original = getattr(error, "orig", None)
+    if statement is None or original is None:
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    said = str(original.__cause__ or original).partition("\n")[0]
+    return f"PostgreSQL says {said!r} to {' '.join(statement.split())[:STATEMENT_SHOWN]!r}"

@@ -250,8 +250,10 @@ def acquired(worker: Worker, lease: Lease, tap: Tap, *, redis_next: bool) -> Ite
     server: dict[str, Any] = {"start_s": 0.0}
     if backend == "external":
         database = Database(external.postgres(settings), time_factor=settings.time_factor)
-        shared = SharedTemplate(database, worker.prefix, lease)
-        template = shared.built(migrations)
+        with database.closed_on_failure():
+            database.wait(_check(database))
+            shared = SharedTemplate(database, worker.prefix, lease)
+            template = shared.built(migrations)
     else:
         template, key = TEMPLATE, migrations.key()
         with lease.exclusive():
@@ -263,7 +265,8 @@ def acquired(worker: Worker, lease: Lease, tap: Tap, *, redis_next: bool) -> Ite
             )
             database = Database(cluster(server["socket"]), time_factor=settings.time_factor)
             if not server["sealed"]:
-                build_template(database, template, migrations)
+                with database.closed_on_failure():
+                    build_template(database, template, migrations)
                 database.release()
                 lease.ask("seal", key=key)
     tap.link("postgres", "postgres", database.admin.target)
@@ -300,6 +303,10 @@ def _compare(worker: Worker, tap: Tap, own: WorkerDatabase) -> None:
         "connections"
     ]  # PostgreSQL counts the start of a session as one
     worker.compare("postgres", counted, server_counted)
+
+
+async def _check(database: Database) -> None:
+    await external.check_postgres(await database.admin_connection())
 
 
 def cluster(socket: str) -> PostgresEndpoint:

@@ -114,7 +114,7 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerRedis]:
 
     backend, reason = choose(worker.settings, "redis")
     if backend == "external":
-        endpoint, about = external.redis(worker.settings)
+        endpoint, about = external.redis(worker.settings, worker.namespace)
     else:
         about = lease.ask("redis", worker=worker.name)
         endpoint = RedisEndpoint(socket=Path(about["socket"]))

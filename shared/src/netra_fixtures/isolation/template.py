@@ -19,7 +19,7 @@ def build_template(database: Database, name: str, migrations: Migrations) -> Non
     database.drop_matching(f"^{name}$")  # begun by a worker that was killed
     database.execute(f'create database "{name}" template template0 strategy file_copy')
     endpoint = database.admin.named(name)
-    database.wait(migrations.run(endpoint))
+    database.wait(migrations.run(endpoint, deadline_s=database.deadline_s), limited=False)
     database.wait(install(database, endpoint))
     database.execute(f'alter database "{name}" with allow_connections false is_template true')
 
@@ -45,7 +45,11 @@ class SharedTemplate:
         with self._lease.exclusive():
             if not self._built.exists():
                 self._database.wait(self._sweep())
-                build_template(self._database, self._name, migrations)
+                try:
+                    build_template(self._database, self._name, migrations)
+                except BaseException:
+                    self._database.drop(self._name)
+                    raise
                 self._built.touch()
         return self._name
 

@@ -2,12 +2,32 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from pydantic import BaseModel, SecretStr
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+
+
+def _split(url: str, *schemes: str) -> SplitResult:
+    """Split an address; what is wrong with it is said without a word of it, since it may hold a password."""
+    begin = f"{schemes[0]}://"
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018  reading it checks it
+    except ValueError:
+        raise ValueError(
+            "its host or port can't be read; in a password write / @ : # as %2F %40 %3A %23"
+        ) from None
+    if parts.scheme.split("+")[0] not in schemes:
+        secured = parts.scheme == "rediss"
+        raise ValueError("the kit speaks no TLS" if secured else f"it doesn't begin with {begin}")
+    if not parts.hostname:
+        raise ValueError("it names no host")
+    if parts.query:
+        raise ValueError("it has options after a question mark, which the kit doesn't take")
+    return parts
 
 
 class Endpoint(BaseModel, frozen=True):
@@ -74,11 +94,9 @@ class PostgresEndpoint(Endpoint, frozen=True):
         Raises:
             ValueError: it is no such URL.
         """
-        parts = urlsplit(url)
-        if parts.scheme.split("+")[0] not in {"postgresql", "postgres"} or not parts.hostname or parts.query:
-            raise ValueError("expected postgresql://user:password@host:port/database")
+        parts = _split(url, "postgresql", "postgres")
         return cls(
-            host=parts.hostname,
+            host=parts.hostname or "",
             port=parts.port or 5432,
             user=unquote(parts.username or "postgres"),
             password=SecretStr(unquote(parts.password or "")),
@@ -121,13 +139,14 @@ class RedisEndpoint(Endpoint, frozen=True):
         Raises:
             ValueError: it is no such URL.
         """
-        parts = urlsplit(url)
-        if parts.scheme not in {"redis", "valkey"} or not parts.hostname or parts.query:
-            raise ValueError("expected redis://user:password@host:port/db")
+        parts = _split(url, "redis", "valkey")
+        number = parts.path.lstrip("/") or "0"
+        if not number.isdecimal():
+            raise ValueError("what follows the port is no database's number")
         return cls(
-            host=parts.hostname,
+            host=parts.hostname or "",
             port=parts.port or 6379,
             username=unquote(parts.username or ""),
             password=SecretStr(unquote(parts.password or "")),
-            db=int(parts.path.lstrip("/") or 0),
+            db=int(number),
         )

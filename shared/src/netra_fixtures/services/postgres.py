@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from netra_fixtures.errors import ServerDied, ServicesUnavailable
-from netra_fixtures.services.process import Owner, ServerProcess, dying_with_parent
+from netra_fixtures.services.process import Owner, ServerProcess, dying_with_parent, remedy_for
 
 SUPERUSER = "netra"
 SETTINGS: Mapping[str, str] = {
@@ -131,7 +132,7 @@ class PostgresServer:
                 **self.owner.popen_named(),
             )
             said = self._initdb.communicate(timeout=60)[1]
-            failed = _last_line(said) if self._initdb.returncode else ""
+            failed = _telling_line(said) if self._initdb.returncode else ""
         except (OSError, subprocess.SubprocessError) as error:
             self._end_initdb()
             failed = str(error)
@@ -139,7 +140,9 @@ class PostgresServer:
             raise ServicesUnavailable(
                 self.name,
                 f"initdb failed: {failed}",
-                "run as a user that the machine knows, or set NETRA_POSTGRES_URL",
+                remedy_for(
+                    failed, self.directory, "run as a user that the machine knows, or set NETRA_POSTGRES_URL"
+                ),
             )
 
     def _end_initdb(self) -> None:
@@ -249,8 +252,10 @@ def copying(source: Path, target: Path) -> "subprocess.Popen[bytes]":
     )
 
 
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no output"])[-1]
+def _telling_line(text: str) -> str:
+    """Give the line that says what went wrong; those after it say what is cleaned up."""
+    lines = [line for line in text.splitlines() if line.strip()] or ["no output"]
+    return next((line for line in lines if re.search("error:|FATAL:|PANIC:|could not", line)), lines[-1]).strip()
 
 
 def _working_in(folder: Path) -> list[int]:

@@ -16,6 +16,7 @@ from netra_fixtures.errors import ServerDied, ServicesUnavailable
 POLL_S = 0.002
 NOBODY = 65534
 PR_SET_PDEATHSIG = 1
+NO_ROOM = ("No space left on device", "Disk quota exceeded")
 CLONE_NEWUSER = 0x10000000
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
@@ -49,6 +50,13 @@ def take_a_name() -> None:
     ):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+
+
+def remedy_for(reason: str, directory: Path, otherwise: str) -> str:
+    """Say what to do about a server that can't start in *directory*: make room where there is none."""
+    if any(sign in reason for sign in NO_ROOM):
+        return f"free room in {directory.parent.parent}, or set TMPDIR to a folder that has more"
+    return otherwise
 
 
 class Owner:
@@ -156,14 +164,14 @@ class ServerProcess:
                 raise ServicesUnavailable(
                     self.name,
                     f"it ended with {self._popen.returncode} as it started: {self.last_lines()}",
-                    "see its log lines above",
+                    remedy_for(self.last_lines(), self.log.parent, "mend what its log lines name"),
                 )
             if time.monotonic() > limit:
                 self.end(signal.SIGKILL)
                 raise ServicesUnavailable(
                     self.name,
                     f"it took no connection within {deadline_s:g} s: {self.last_lines()}",
-                    "see its log lines above; raise --time-factor on a slow machine",
+                    "raise --time-factor on a slow machine",
                 )
             time.sleep(POLL_S)
 

@@ -45,9 +45,9 @@ def redis_program() -> Path:
     """
     named = os.environ.get("NETRA_REDIS_SERVER")
     if named:
-        if not os.access(named, os.X_OK):
+        if not _runs_here(Path(named)):
             raise ServicesUnavailable(
-                "Redis", "NETRA_REDIS_SERVER names no program", "point it at a redis-server"
+                "Redis", f"NETRA_REDIS_SERVER is {named}, which is no redis-server", "point it at a redis-server"
             )
         return Path(named)
     found = shutil.which("redis-server")
@@ -73,7 +73,8 @@ def _in_wheel(module: str, pattern: str, remedy: str) -> Path:
 
 def _runs_here(program: Path) -> bool:
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        return subprocess.run([program, "--version"], capture_output=True, timeout=10).returncode == 0
+        said = subprocess.run([program, "--version"], capture_output=True, timeout=10)
+        return said.returncode == 0 and b"v=" in said.stdout
     return False
 
 
