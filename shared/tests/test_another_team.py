@@ -28,7 +28,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The kit as it is published."""
     folder = tmp_path_factory.mktemp("wheel")
     build = f"import uv_build; uv_build.build_wheel({str(folder)!r})"
-    variables = {**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"}  # where the backend looks for itself
+    variables = {
+        **os.environ,
+        "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
+    }  # where the backend looks for itself
     subprocess.run([sys.executable, "-c", build], cwd=SHARED, env=variables, check=True, timeout=60)
     (built,) = folder.glob("*.whl")
     return built

@@ -66,7 +66,9 @@ def test_memory_that_is_too_small_is_not_used_and_that_is_said(mounted: Mounted)
     done = mounted({"/dev/shm": "size=64m"})
 
     assert "3 passed" in done.stdout, done.stdout
-    assert done.stdout.count("netra: /dev/shm has 64 MB free of the 512 MB that servers want, so they use") == 1
+    assert (
+        done.stdout.count("netra: /dev/shm has 64 MB free of the 512 MB that servers want, so they use") == 1
+    )
 
 
 def test_a_disk_that_fills_while_the_server_is_made_is_named(mounted: Mounted, elsewhere: str) -> None:

@@ -142,9 +142,7 @@ def test_an_address_without_the_server_is_named(
     assert_said_once(outcome, said.format(nowhere[where]))
 
 
-def test_an_address_is_never_passed_over_for_a_server_of_our_own(
-    ask: Ask, nowhere: dict[str, str]
-) -> None:
+def test_an_address_is_never_passed_over_for_a_server_of_our_own(ask: Ask, nowhere: dict[str, str]) -> None:
     """Whoever names a server wants it tested; green without it, or skipped, would be a lie."""
     outcome = ask("NETRA_REDIS_URL", f"redis://{nowhere['closed']}/0")
 
@@ -247,7 +245,9 @@ def test_a_user_of_redis_without_a_right_is_told_which(ask: Ask, servers: dict[s
     """A server that several teams share gives each its keys; ours have to be among them."""
     url = servers["NETRA_REDIS_URL"]
     with redis.Redis.from_url(url) as owner:
-        owner.acl_setuser("guest", enabled=True, passwords=[f"+{PASSWORD}"], keys=["app:*"], commands=["+@all"])
+        owner.acl_setuser(
+            "guest", enabled=True, passwords=[f"+{PASSWORD}"], keys=["app:*"], commands=["+@all"]
+        )
 
     outcome = ask("NETRA_REDIS_URL", f"redis://guest:{PASSWORD}@{url.rpartition('@')[2]}")
 

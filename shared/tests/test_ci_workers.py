@@ -29,5 +29,7 @@ def test_what_the_variable_says_is_taken(workers: ModuleType, said: str | None, 
 @pytest.mark.parametrize("said", ["many", "-1", "1.5"])
 def test_what_is_no_number_is_named_with_its_variable(workers: ModuleType, said: str) -> None:
     """Otherwise xdist complains of an option that nobody typed."""
-    with pytest.raises(ValueError, match=f"^NETRA_WORKERS: '{said}' is no number of workers; give one such as 2"):
+    with pytest.raises(
+        ValueError, match=f"^NETRA_WORKERS: '{said}' is no number of workers; give one such as 2"
+    ):
         workers.count({"NETRA_WORKERS": said}, 2)

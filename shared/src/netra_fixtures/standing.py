@@ -135,7 +135,9 @@ def _port(variable: str) -> int:
     named = os.environ.get(variable)
     if named:
         if not (named.isdecimal() and 0 < int(named) < 65536):
-            raise SettingInvalid(variable, f"{named!r} is no port", "give a number from 1 to 65535, or unset it")
+            raise SettingInvalid(
+                variable, f"{named!r} is no port", "give a number from 1 to 65535, or unset it"
+            )
         return int(named)
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import inspect
 import sys
+import traceback
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.metadata import entry_points, version
@@ -98,9 +99,9 @@ class Migrations:
                     raise
                 except Exception as error:
                     if limit.expired():
-                        raise MigrationFailed(
-                            name, f"they didn't end within {deadline_s:g} s", "raise --time-factor, or see what they wait for"
-                        ) from error
+                        waited = f"they didn't end within {deadline_s:g} s"
+                        remedy = "raise --time-factor, or see what they wait for"
+                        raise MigrationFailed(name, waited, remedy) from error
                     raise MigrationFailed(name, _reason(error)) from error
         finally:
             await engine.dispose()
@@ -122,6 +123,8 @@ def _reason(error: Exception) -> str:
     statement = getattr(error, "statement", None)
     original = getattr(error, "orig", None)
     if statement is None or original is None:
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        return f"{type(error).__name__}: {' '.join(str(error).split())}, at {where}"
     said = str(original.__cause__ or original).partition("\n")[0]
     return f"PostgreSQL says {said!r} to {' '.join(statement.split())[:STATEMENT_SHOWN]!r}"

@@ -319,7 +319,8 @@ def _import_ahead(migrations: Migrations, cache: Path | None, key: str) -> None:
     _import_drivers()
     if cache is None or not any(cache.glob(f"pg-*-{key}")):
         for target in migrations.targets.values():
-            import_module(target.partition(":")[0])
+            with contextlib.suppress(Exception):  # where it is needed it fails again, by its name
+                import_module(target.partition(":")[0])
 
 
 def _import_drivers() -> None:

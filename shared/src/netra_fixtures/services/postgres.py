@@ -255,7 +255,9 @@ def copying(source: Path, target: Path) -> "subprocess.Popen[bytes]":
 def _telling_line(text: str) -> str:
     """Give the line that says what went wrong; those after it say what is cleaned up."""
     lines = [line for line in text.splitlines() if line.strip()] or ["no output"]
-    return next((line for line in lines if re.search("error:|FATAL:|PANIC:|could not", line)), lines[-1]).strip()
+    return next(
+        (line for line in lines if re.search("error:|FATAL:|PANIC:|could not", line)), lines[-1]
+    ).strip()
 
 
 def _working_in(folder: Path) -> list[int]:

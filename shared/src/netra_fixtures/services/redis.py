@@ -47,7 +47,9 @@ def redis_program() -> Path:
     if named:
         if not _runs_here(Path(named)):
             raise ServicesUnavailable(
-                "Redis", f"NETRA_REDIS_SERVER is {named}, which is no redis-server", "point it at a redis-server"
+                "Redis",
+                f"NETRA_REDIS_SERVER is {named}, which is no redis-server",
+                "point it at a redis-server",
             )
         return Path(named)
     found = shutil.which("redis-server")

@@ -52,16 +52,17 @@ def of_redis(error: "RedisError", endpoint: RedisEndpoint, seconds: float) -> Se
         who = f"the user {endpoint.username!r}" if endpoint.username else "the password, or its absence"
         found = f"{place} refuses {who}: {_sentence(error)}", "check the user and password"
     elif isinstance(error, redis.exceptions.NoPermissionError):
-        found = f"{place} says {_sentence(error)}", "allow the user INFO, SCAN and UNLINK, and keys of netra-*"
+        found = (
+            f"{place} says {_sentence(error)}",
+            "allow the user INFO, SCAN and UNLINK, and keys of netra-*",
+        )
     elif isinstance(error, redis.exceptions.ReadOnlyError):
         found = f"{place} is a replica that can't be written to", "name its primary"
     elif isinstance(error, redis.ResponseError):
         found = f"{place} says {_sentence(error)}", "see what its administrator allows"
     elif isinstance(error.__cause__ or error.__context__, OSError) or isinstance(error, redis.TimeoutError):
         cause = error.__cause__ or error.__context__
-        found = _of_network(
-            cause if isinstance(cause, OSError) else TimeoutError(), place, "Redis", seconds
-        )
+        found = _of_network(cause if isinstance(cause, OSError) else TimeoutError(), place, "Redis", seconds)
     else:  # it closed the connection, or sent what is no answer
         found = f"{place} doesn't answer as Redis does", "check the host and port"
     return _unusable("Redis", "NETRA_REDIS_URL", endpoint, *found)
