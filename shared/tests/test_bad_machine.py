@@ -91,21 +91,6 @@ def test_a_run_that_gets_no_folder_ends_before_its_tests(mounted: Mounted) -> No
     assert "Traceback" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("named", ["notes", "notes/important.txt"])
-def test_a_report_never_replaces_what_is_none(run: Run, named: str) -> None:
-    """What a person mistypes as the report's folder may be their work."""
-    run("def test_unit():\n    pass\n")
-    notes = Path("notes")
-    notes.mkdir()
-    (notes / "important.txt").write_text("keep me")
-
-    outcome = run("def test_unit():\n    pass\n", f"--report-dir={named}")
-
-    assert (notes / "important.txt").read_text() == "keep me"
-    assert "the report can't be written" in outcome.text
-    assert "something other than a report stands there" in outcome.text
-
-
 @pytest.mark.parametrize(
     ("wheel", "sentence", "options", "integration"),
     [

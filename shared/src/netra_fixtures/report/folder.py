@@ -40,15 +40,10 @@ def write(
     Args:
         directory: reports/latest, say; what it held is gone afterwards.
         run: the run's name, which tells its unfinished folder from others'.
-            A folder that holds something else and no report is left as it is.
         attachments: files or folders to move into it, by the name they get there: junit.xml, snapshots;
             one that does not exist is left out.
-
-    Raises:
-        OSError: it can't be written there.
     """
     directory = directory.absolute()
-    _spare_what_is_no_report(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     _sweep(directory)
     beside = begun(directory, run)
@@ -64,14 +59,6 @@ def write(
         _replace(directory, fresh)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def _spare_what_is_no_report(directory: Path) -> None:
-    """Refuse to replace a file, or a folder of somebody's own: its name may have been typed by mistake."""
-    if directory.is_file() or (
-        directory.is_dir() and not (directory / "report.json").exists() and any(directory.iterdir())
-    ):
-        raise FileExistsError(errno.EEXIST, "something other than a report stands there", str(directory))
 
 
 def _replace(directory: Path, fresh: Path) -> None:
