@@ -1,7 +1,7 @@
 """A token opens its own session and no other, and anything else is refused alike."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 
 import pytest
@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_fixtures import Goal, ThirdPartyData, Tier, business_value
+from netra_fixtures import Goal, PrivateRedis, ThirdPartyData, Tier, business_value
 from netra_sessions import SessionEnded, SessionNotFound, SessionPolicy, Sessions, UserId
 
 pytestmark = business_value(
@@ -64,9 +64,17 @@ class Work:
 
 
 @pytest.fixture
-def work(engine: AsyncEngine, redis_client: Redis) -> Iterator[Work]:
+async def own_redis(private_redis: PrivateRedis) -> AsyncIterator[Redis]:
+    """A Redis that nobody else sends commands to, since the server counts everybody's."""
+    client = private_redis.endpoint.client()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+def work(engine: AsyncEngine, own_redis: Redis) -> Iterator[Work]:
     """Watch what a refusal costs."""
-    work = Work(engine, redis_client)
+    work = Work(engine, own_redis)
     event.listen(engine.sync_engine, "before_cursor_execute", work.note)
     yield work
     event.remove(engine.sync_engine, "before_cursor_execute", work.note)
@@ -74,9 +82,10 @@ def work(engine: AsyncEngine, redis_client: Redis) -> Iterator[Work]:
 
 @pytest.mark.parametrize("token", BAD.values(), ids=BAD.keys())
 async def test_a_bad_token_is_refused_with_the_work_of_an_unknown_one(
-    sessions: Sessions, work: Work, token: str
+    open_sessions: OpenSessions, own_redis: Redis, work: Work, token: str
 ) -> None:
     """Neither the answer nor its cost tells an attacker what a token looks like."""
+    sessions = open_sessions(redis=own_redis)
     live = await sessions.create(ALICE)
     await sessions.validate(live.token)
 
