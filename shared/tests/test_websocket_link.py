@@ -52,7 +52,7 @@ def sample(direction: str) -> tuple[bytes, int, int]:
 
 def conversation() -> tuple[WebSocketConversation, memoryview]:
     counts = memoryview(bytearray(COLUMNS * 8)).cast("Q")
-    return WebSocketConversation(counts), counts
+    return WebSocketConversation(counts, {}), counts
 
 
 def counted(counts: memoryview) -> dict[str, int]:

@@ -148,7 +148,7 @@ class Supervisor:
         """Look at every server now: after a test that failed the next mustn't begin before a death is known."""
         for server in self._watched:
             process = server.process
-            if process and not process.expected_to_end and not server.answers():
+            if process and not process.expected_to_end and not server.listens():
                 code = process.wait(DYING_S)
                 if code is not None:
                     self._record(server, code)

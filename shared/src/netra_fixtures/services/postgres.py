@@ -182,6 +182,10 @@ class PostgresServer:
         )
         self.process.until(self.answers, deadline_s=deadline_s)
 
+    def listens(self) -> bool:
+        """Tell whether somebody takes connections."""
+        return self.answers()
+
     def answers(self) -> bool:
         """Tell whether the server greets a connection (it refuses or says "starting up" before)."""
         body = struct.pack("!i", PROTOCOL_3) + f"user\0{SUPERUSER}\0database\0postgres\0\0".encode()

@@ -145,6 +145,15 @@ class RedisServer:
         """Tell whether it takes commands."""
         return ask(self.socket_path, b"PING") == b"+PONG"
 
+    def listens(self) -> bool:
+        """Tell whether somebody takes connections, without a byte that the server would count."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            try:
+                sock.connect(str(self.socket_path))
+            except OSError:
+                return False
+        return True
+
     def stop(self, *, keep: bool = False) -> None:
         """Shut down cleanly; with *keep* the data is saved first and loaded by the next start."""
         if self.process:
