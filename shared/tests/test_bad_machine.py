@@ -81,16 +81,6 @@ def test_a_disk_that_fills_while_the_server_is_made_is_named(mounted: Mounted, e
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_a_run_that_gets_no_folder_ends_before_its_tests(mounted: Mounted) -> None:
-    """A folder may have room and yet take no more files."""
-    done = mounted({"/dev/shm": "size=600m,nr_inodes=2"})
-
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert done.stderr.count("no folder for the run can be made: ") == 1
-    assert "free room there, or set TMPDIR to another folder" in done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
-
-
 @pytest.mark.parametrize(
     ("wheel", "sentence", "options", "integration"),
     [
