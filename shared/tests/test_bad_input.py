@@ -43,7 +43,6 @@ def assert_said_once(outcome: Outcome, sentence: str) -> None:
             "nonsense",
             "'nonsense' is not known; use one of auto, external, compose, embedded",
         ),
-        ("NETRA_REDIS", "nonsense", "'nonsense' is not known; use one of valkey, redis"),
         ("NETRA_TIME_FACTOR", "abc", "'abc' is no number; give one such as 2"),
         ("NETRA_TIME_FACTOR", "-1", "-1 is out of range; give a number above 0 and below 1000"),
         ("NETRA_TEST_DATA", "/nowhere", "there is no folder /nowhere; correct it, or unset it"),
