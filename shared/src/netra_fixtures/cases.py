@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import pytest
 
 from netra_fixtures.errors import NetraFixturesError
-from netra_fixtures.identifiers import quoted, quoted_table
+from netra_fixtures.identifiers import quoted_column, quoted_table
 
 if TYPE_CHECKING:
     import random
@@ -159,7 +159,7 @@ class ServiceOrchestrationIntegrationTest(DatabaseIntegrationTest, CacheIntegrat
 
         __tracebackhide__ = True
         condition, parameters = _condition(columns)
-        sql = f"select {quoted(column)}::text from {quoted_table(table)} where {condition}"
+        sql = f"select {quoted_column(column)}::text from {quoted_table(table)} where {condition}"
         found = await rows(self.engine, table, sql, **parameters)
         _demand(len(found) == 1, f"{table} has {len(found)} rows with {_said(columns)}, not 1")
         cached = await self._cached(key)
@@ -223,7 +223,7 @@ def _condition(columns: dict[str, object]) -> tuple[str, dict[str, Any]]:
     __tracebackhide__ = True
     terms, parameters = ["true"], {}
     for n, (column, value) in enumerate(columns.items()):
-        terms.append(f"{quoted(column)} is not distinct from :p{n}")
+        terms.append(f"{quoted_column(column)} is not distinct from :p{n}")
         parameters[f"p{n}"] = value
     return " and ".join(terms), parameters
 

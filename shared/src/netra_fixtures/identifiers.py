@@ -1,4 +1,4 @@
-"""Tables and columns that tests name: identifiers can't be parameters, so they are checked and quoted."""
+"""Names in SQL: they can't be parameters, so they are quoted, and what a test names is checked first."""
 
 import re
 from typing import Annotated
@@ -9,7 +9,12 @@ _NAME = re.compile(r"[^\W\d]\w{0,62}", re.ASCII)  # PostgreSQL cuts off what is 
 
 
 def quoted(name: str) -> str:
-    """Quote a column.
+    """Quote a name that the server gave or we made, whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quoted_column(name: str) -> str:
+    """Quote a column that a test names.
 
     Raises:
         ValueError: it is no plain identifier.
@@ -17,11 +22,11 @@ def quoted(name: str) -> str:
     __tracebackhide__ = True
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no column: write letters, digits and _, at most 63")
-    return f'"{name}"'
+    return quoted(name)
 
 
 def quoted_table(name: str) -> str:
-    """Quote a table, with its schema where it is named.
+    """Quote a table that a test names, with its schema where it is named.
 
     Raises:
         ValueError: it is neither `table` nor `schema.table`.
@@ -34,7 +39,7 @@ def quoted_table(name: str) -> str:
 
 
 def _checked_column(name: str) -> str:
-    quoted(name)
+    quoted_column(name)
     return name
 
 

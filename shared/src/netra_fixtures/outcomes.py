@@ -14,7 +14,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, Field, Strict
 
 from netra_fixtures.errors import NetraFixturesError
-from netra_fixtures.identifiers import Column, Table, quoted, quoted_table
+from netra_fixtures.identifiers import Column, Table, quoted_column, quoted_table
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Row
@@ -88,11 +88,11 @@ class SavingsFound(Outcome, frozen=True):
 
     def amount_sql(self) -> str:
         """Give the column of amounts."""
-        return quoted(self.column)
+        return quoted_column(self.column)
 
     def unit_sql(self) -> str:
         """Give the column of currencies."""
-        return f"{quoted(self.currency_column)}::text"
+        return f"{quoted_column(self.currency_column)}::text"
 
 
 class InsightsDelivered(Outcome, frozen=True):
@@ -114,7 +114,7 @@ class InsightsDelivered(Outcome, frozen=True):
 
     def amount_sql(self) -> str:
         """Give 1 where the row says something."""
-        return f"case when {quoted(self.column)}::text ~ '\\S' then 1 end"
+        return f"case when {quoted_column(self.column)}::text ~ '\\S' then 1 end"
 
 
 class WorkAutomated(Outcome, frozen=True):
@@ -137,7 +137,7 @@ class WorkAutomated(Outcome, frozen=True):
 
     def amount_sql(self) -> str:
         """Give the interval in seconds."""
-        return f"extract(epoch from {quoted(self.column)})"
+        return f"extract(epoch from {quoted_column(self.column)})"
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class Delivered:
 
     async def _found(self, outcome: Outcome) -> Sequence[Row[Any]]:
         __tracebackhide__ = True
-        row = f"{quoted(outcome.id_column)}::text"
+        row = f"{quoted_column(outcome.id_column)}::text"
         return await rows(
             self._engine,
             outcome.table,

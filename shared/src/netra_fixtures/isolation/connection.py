@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from netra_fixtures.identifiers import quoted
 from netra_fixtures.services import refusals
 from netra_fixtures.services.endpoint import PostgresEndpoint
 
@@ -131,9 +132,7 @@ class Database:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(Exception):  # the block's own failure says more
-                self.release()
-            self._loop.close()
+            self.abandon()  # the block's own failure says more, and its server may never say goodbye
             raise
 
     def close(self) -> None:
@@ -142,7 +141,7 @@ class Database:
         self._loop.close()
 
     def abandon(self, *connections: "asyncpg.Connection") -> None:
-        """Close everything without a word to a server that is dead; a second time it does nothing."""
+        """Close everything without a word to a server that may be dead; a second time it does nothing."""
         if self._loop.is_closed():
             return
         for connection in (*connections, self._connection):
@@ -150,8 +149,3 @@ class Database:
                 connection.terminate()
         self._loop.run_until_complete(asyncio.sleep(0))  # transports close in the loop's next turn
         self._loop.close()
-
-
-def quoted(name: str) -> str:
-    """Give a name as SQL takes any."""
-    return '"' + name.replace('"', '""') + '"'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from netra_fixtures.identifiers import quoted
 from netra_fixtures.isolation.connection import Database
 from netra_fixtures.report.model import DatabaseLeft, TableLeft
 from netra_fixtures.services.endpoint import PostgresEndpoint
@@ -129,7 +130,7 @@ async def _left(connection: asyncpg.Connection, table: asyncpg.Record) -> TableL
     assert counted is not None
     if not counted["written"] and not counted["lost"]:
         return None
-    cells = ", ".join(f"{_quoted(column)}::text" for column in columns)
+    cells = ", ".join(f"{quoted(column)}::text" for column in columns)
     rows = await connection.fetch(
         f"select array(select left(cell, {READ_CHARACTERS}) from unnest(cells) with ordinality c (cell, n) order by n)"
         " as cells, array(select length(cell) from unnest(cells) with ordinality c (cell, n) order by n) as lengths"
@@ -150,7 +151,3 @@ def _cells(columns: list[str], row: Any) -> tuple[str | None, ...]:
         None if text is None else shown(column, text, length)
         for column, text, length in zip(columns, row["cells"], row["lengths"], strict=True)
     )
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
