@@ -7,6 +7,7 @@ import sqlalchemy.dialects.postgresql.asyncpg
 import sqlalchemy.ext.asyncio  # noqa: F401
 
 # A run of pytester in this process drops what it was first to import, and SQLAlchemy can't be imported twice.
+from .held import held  # noqa: F401
 from .lines import connect, link, near, server  # noqa: F401
 from .runs import Outcome, Run
 

@@ -8,6 +8,23 @@ from typing import Any
 
 import pytest
 
+THREE_LOOKS = """
+from sqlalchemy import text
+
+async def look(engine):
+    async with engine.connect() as connection:
+        await connection.execute(text("select 1"))
+
+async def test_one(engine):
+    await look(engine)
+
+async def test_two(engine):
+    await look(engine)
+
+async def test_three(engine):
+    await look(engine)
+"""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -28,6 +45,13 @@ class Outcome:
         """Give the report of the one test with *name* in its id."""
         (found,) = (test for test in self.report["tests"] if name in test["nodeid"])
         return found
+
+    def assert_said_once(self, sentence: str) -> None:
+        """Make sure that the run failed with *sentence*, and showed nobody the kit's insides."""
+        assert self.result.ret != 0
+        assert self.text.count(sentence) == 1, self.text
+        assert "Traceback" not in self.text
+        assert "netra_fixtures/" not in self.text
 
 
 Run = Callable[..., Outcome]

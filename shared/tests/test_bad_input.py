@@ -1,38 +1,14 @@
 """What a person mistypes is said once, by its name, with what to write instead."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from .runs import Outcome, Run
+from .held import standing
+from .runs import THREE_LOOKS, Run
 
-USE = """
-from sqlalchemy import text
-
-async def look(engine):
-    async with engine.connect() as connection:
-        await connection.execute(text("select 1"))
-
-async def test_one(engine):
-    await look(engine)
-
-async def test_two(engine):
-    await look(engine)
-
-async def test_three(engine):
-    await look(engine)
-"""
 UNIT = "def test_unit():\n    pass\n"
-
-
-def assert_said_once(outcome: Outcome, sentence: str) -> None:
-    assert outcome.result.ret != 0
-    assert outcome.text.count(sentence) == 1, outcome.text
-    assert "Traceback" not in outcome.text
-    assert "netra_fixtures/" not in outcome.text
 
 
 @pytest.mark.parametrize(
@@ -69,9 +45,9 @@ def test_a_variable_that_cannot_be_read_is_named_before_any_test(
     """It may have been set weeks ago, in a file that nobody remembers; and it may hold a password."""
     monkeypatch.setenv(variable, value)
 
-    outcome = run(USE)
+    outcome = run(THREE_LOOKS)
 
-    assert_said_once(outcome, f"{variable}: {said}")
+    outcome.assert_said_once(f"{variable}: {said}")
     assert outcome.result.ret == pytest.ExitCode.USAGE_ERROR
     assert "hunter2" not in outcome.text
 
@@ -102,21 +78,14 @@ def test_a_redis_server_that_is_none_is_named(run: Run, monkeypatch: pytest.Monk
         "-rN",
     )
 
-    assert_said_once(
-        outcome, f"NETRA_REDIS_SERVER is {named}, which is no redis-server; point it at a redis-server"
+    outcome.assert_said_once(
+        f"NETRA_REDIS_SERVER is {named}, which is no redis-server; point it at a redis-server"
     )
 
 
 def test_a_port_for_a_persons_own_servers_that_is_none_is_named(tmp_path: Path) -> None:
     """The command that starts them says which variable to correct."""
-    done = subprocess.run(
-        [sys.executable, "-m", "netra_fixtures.standing", "up"],
-        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path), "NETRA_REDIS_PORT": "sixthousand"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = standing("up", cache=tmp_path, NETRA_REDIS_PORT="sixthousand")
 
     assert done.returncode == 1
     assert done.stderr.count("NETRA_REDIS_PORT: 'sixthousand' is no port; give a number from 1 to 65535") == 1
@@ -161,7 +130,7 @@ def test_a_value_marker_that_cannot_be_read_is_said_once_for_all_it_covers(
 
     outcome = run("import pytest\n\n" + MARKED[where].format(mark=f"@{bare}", bare=bare), "-rN")
 
-    assert_said_once(outcome, said)
+    outcome.assert_said_once(said)
     outcome.result.assert_outcomes(errors=1)
 
 
@@ -214,9 +183,9 @@ def test_migrations_that_cannot_be_had_or_fail_are_named_with_what_failed(
     Path("bad.py").write_text(MIGRATIONS)
     Path("torn.py").write_text("import absent\n")
 
-    outcome = run(USE, "-o", f"netra_migrations={target}", "-rN")
+    outcome = run(THREE_LOOKS, "-o", f"netra_migrations={target}", "-rN")
 
-    assert_said_once(outcome, said)
+    outcome.assert_said_once(said)
     outcome.result.assert_outcomes(errors=1)
 
 
@@ -224,10 +193,10 @@ def test_migrations_that_wait_for_ever_are_given_up(run: Run) -> None:
     """A lock that nobody lets go would hold CI until somebody looks."""
     Path("bad.py").write_text(MIGRATIONS)
 
-    outcome = run(USE, "-o", "netra_migrations=bad:hangs", "-rN", "--time-factor=0.5")
+    outcome = run(THREE_LOOKS, "-o", "netra_migrations=bad:hangs", "-rN", "--time-factor=0.25")
 
-    assert_said_once(
-        outcome, "the migrations 'bad:hangs' failed: they didn't end within 15 s; raise --time-factor"
+    outcome.assert_said_once(
+        "the migrations 'bad:hangs' failed: they didn't end within 7.5 s; raise --time-factor"
     )
 
 
@@ -239,9 +208,9 @@ def test_two_packages_that_bring_one_schema_are_both_named(run: Run) -> None:
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         (folder / "entry_points.txt").write_text(f"[netra.migrations]\nshop = {module}:migrate\n")
 
-    outcome = run(USE, "-o", "netra_migrations=", "-rN")
+    outcome = run(THREE_LOOKS, "-o", "netra_migrations=", "-rN")
 
-    assert_said_once(outcome, "the migrations 'shop' failed: two packages bring it, ")
+    outcome.assert_said_once("the migrations 'shop' failed: two packages bring it, ")
     assert "shop:migrate" in outcome.text
     assert "bad:migrate" in outcome.text
 
@@ -250,7 +219,7 @@ def test_a_run_ends_at_its_first_test_where_migrations_fail(run: Run) -> None:
     """A hundred tests of tables that aren't there would each say so."""
     Path("bad.py").write_text(MIGRATIONS)
 
-    outcome = run(USE, "-o", "netra_migrations=bad:breaks", "-rN")
+    outcome = run(THREE_LOOKS, "-o", "netra_migrations=bad:breaks", "-rN")
 
     assert "the tests end here: what they share can't be had, as said above" in outcome.text
     assert outcome.report["totals"]["not_run"] == 2

@@ -2,13 +2,10 @@
 
 import asyncio
 import http.server
-import os
 import secrets
 import socket
 import socketserver
 import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,25 +15,10 @@ import asyncpg
 import pytest
 import redis
 
-from .runs import Outcome, Run
+from .held import holding
+from .runs import THREE_LOOKS, Outcome, Run
 
 PASSWORD = "hunter2-is-nobodys-business"
-POSTGRES = """
-from sqlalchemy import text
-
-async def look(engine):
-    async with engine.connect() as connection:
-        await connection.execute(text("select 1"))
-
-async def test_one(engine):
-    await look(engine)
-
-async def test_two(engine):
-    await look(engine)
-
-async def test_three(engine):
-    await look(engine)
-"""
 REDIS = """
 async def test_one(redis_client):
     await redis_client.ping()
@@ -49,27 +31,11 @@ async def test_three(redis_client):
 """
 
 
-def assert_said_once(outcome: Outcome, sentence: str) -> None:
-    assert outcome.result.ret != 0
-    assert outcome.text.count(sentence) == 1, outcome.text
-    assert PASSWORD not in outcome.text
-    assert "Traceback" not in outcome.text
-    assert "netra_fixtures" not in outcome.text.replace("netra_fixtures.plugin", "")
-
-
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Servers that somebody started by hand, with passwords, as the variables that name them."""
-    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path_factory.mktemp("standing"))}
-
-    def standing(command: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "netra_fixtures.standing", command],
-            env=environment, capture_output=True, text=True, timeout=120, check=True,
-        ).stdout  # fmt: skip
-
-    yield dict(line.removeprefix("export ").split("=", 1) for line in standing("up").splitlines())
-    standing("down")
+    """Servers that somebody started by hand, as the variables that name them."""
+    with holding(tmp_path_factory.mktemp("held")) as servers:
+        yield servers
 
 
 @pytest.fixture
@@ -78,7 +44,9 @@ def ask(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Outco
 
     def ask(variable: str, url: str) -> Outcome:
         monkeypatch.setenv(variable, url)
-        return run(POSTGRES if "POSTGRES" in variable else REDIS, "-rN")
+        outcome = run(THREE_LOOKS if "POSTGRES" in variable else REDIS, "-rN")
+        assert PASSWORD not in outcome.text
+        return outcome
 
     return ask
 
@@ -139,7 +107,7 @@ def test_an_address_without_the_server_is_named(
 
     outcome = ask(variable, f"{scheme}://user:{PASSWORD}@{nowhere[where]}/0")
 
-    assert_said_once(outcome, said.format(nowhere[where]))
+    outcome.assert_said_once(said.format(nowhere[where]))
 
 
 def test_an_address_is_never_passed_over_for_a_server_of_our_own(ask: Ask, nowhere: dict[str, str]) -> None:
@@ -156,15 +124,11 @@ def test_the_addresses_of_both_mixed_up_are_told(
     postgres, keys = (urlsplit(servers[f"NETRA_{name}_URL"]).netloc for name in ("POSTGRES", "REDIS"))
     place = {login: login.rpartition("@")[2] for login in (postgres, keys)}
 
-    assert_said_once(
-        ask("NETRA_POSTGRES_URL", f"postgresql://user:{PASSWORD}@{place[keys]}/postgres"),
-        f"{place[keys]} doesn't answer as PostgreSQL does",
-    )
+    mistaken = ask("NETRA_POSTGRES_URL", f"postgresql://user:{PASSWORD}@{place[keys]}/postgres")
+    mistaken.assert_said_once(f"{place[keys]} doesn't answer as PostgreSQL does")
     monkeypatch.delenv("NETRA_POSTGRES_URL")
-    assert_said_once(
-        ask("NETRA_REDIS_URL", f"redis://:{PASSWORD}@{place[postgres]}/0"),
-        f"{place[postgres]} doesn't answer as Redis does",
-    )
+    mistaken = ask("NETRA_REDIS_URL", f"redis://:{PASSWORD}@{place[postgres]}/0")
+    mistaken.assert_said_once(f"{place[postgres]} doesn't answer as Redis does")
 
 
 def test_a_refused_user_of_postgresql_is_named_and_the_password_is_not(
@@ -175,8 +139,8 @@ def test_a_refused_user_of_postgresql_is_named_and_the_password_is_not(
 
     outcome = ask("NETRA_POSTGRES_URL", f"postgresql://netra:{PASSWORD}@{place}")
 
-    assert_said_once(
-        outcome, "refuses the user 'netra': password authentication failed for user \"netra\"; check the user"
+    outcome.assert_said_once(
+        "refuses the user 'netra': password authentication failed for user \"netra\"; check the user"
     )
 
 
@@ -197,7 +161,7 @@ def test_a_refused_user_of_redis_is_named_and_the_password_is_not(
 
     outcome = ask("NETRA_REDIS_URL", f"redis://{login}{place}")
 
-    assert_said_once(outcome, said)
+    outcome.assert_said_once(said)
     assert "check the user and password, or correct NETRA_REDIS_URL" in outcome.text
 
 
@@ -217,7 +181,7 @@ def test_a_user_of_postgresql_without_a_right_is_told_which(
 
     outcome = ask("NETRA_POSTGRES_URL", f"postgresql://{role}:{PASSWORD}@{url.rpartition('@')[2]}")
 
-    assert_said_once(outcome, said)
+    outcome.assert_said_once(said)
     assert execute(url, "select datname from pg_database where datname like 'netra%'") == []
 
 
@@ -238,7 +202,7 @@ def test_a_database_that_is_not_there_is_named(ask: Ask, servers: dict[str, str]
     """Its name is the last word of an address, and easily left as it was in an example."""
     url = servers["NETRA_POSTGRES_URL"].rpartition("/")[0] + "/nowhere"
 
-    assert_said_once(ask("NETRA_POSTGRES_URL", url), "has no database 'nowhere'; create it, or name another")
+    ask("NETRA_POSTGRES_URL", url).assert_said_once("has no database 'nowhere'; create it, or name another")
 
 
 def test_a_user_of_redis_without_a_right_is_told_which(ask: Ask, servers: dict[str, str]) -> None:
@@ -251,7 +215,7 @@ def test_a_user_of_redis_without_a_right_is_told_which(ask: Ask, servers: dict[s
 
     outcome = ask("NETRA_REDIS_URL", f"redis://guest:{PASSWORD}@{url.rpartition('@')[2]}")
 
-    assert_said_once(outcome, "allow the user INFO, SCAN and UNLINK, and keys of netra-*")
+    outcome.assert_said_once("allow the user INFO, SCAN and UNLINK, and keys of netra-*")
 
 
 class OldPostgres(socketserver.BaseRequestHandler):
@@ -299,7 +263,7 @@ def test_a_server_that_is_too_old_is_told_with_both_versions(
     with serving(handler) as place:
         outcome = ask(variable, f"{scheme}://{place}/0")
 
-    assert_said_once(outcome, said)
+    outcome.assert_said_once(said)
     assert f"point {variable} at a newer one, or unset it" in outcome.text
 
 

@@ -5,12 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
-import redis
 
 from netra_fixtures import hold, lease
 from netra_fixtures.errors import ServerDied, ServicesUnavailable
@@ -21,6 +18,7 @@ from netra_fixtures.supervisor import Supervisor
 from netra_fixtures.waiting import eventually
 
 from .crashing import processes, segments
+from .held import left_on
 from .runs import Run
 
 OTHERS = """
@@ -48,41 +46,9 @@ async def until(file):
 """
 
 
-@pytest.fixture
-def standing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """Servers that somebody else runs, named by the environment that tests see."""
-
-    def say(command: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-m", "netra_fixtures.standing", command],
-            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-        ).stdout
-
-    lines = [line.removeprefix("export ") for line in say("up").splitlines()]
-    yield dict(line.split("=", 1) for line in lines)
-    say("down")
-
-
-def left_on(urls: dict[str, str]) -> tuple[list[str], list[bytes]]:
-    """List the databases and keys of runs that stand on servers."""
-
-    async def databases() -> list[str]:
-        connection = await asyncpg.connect(urls["NETRA_POSTGRES_URL"])
-        rows = await connection.fetch("select datname from pg_database where datname like 'netra%'")
-        await connection.close()
-        return [row["datname"] for row in rows]
-
-    with redis.Redis.from_url(urls["NETRA_REDIS_URL"]) as client:
-        return asyncio.run(databases()), list(client.keys("netra-*"))
-
-
 @pytest.mark.parametrize("victim", ["pytest", "supervisor", "tap"])
 def test_whoever_is_killed_somebody_elses_servers_are_left_as_they_were(
-    run: Run, standing: dict[str, str], monkeypatch: pytest.MonkeyPatch, victim: str
+    run: Run, held: dict[str, str], monkeypatch: pytest.MonkeyPatch, victim: str
 ) -> None:
     """A shared server fills up with the databases and keys of killed runs, if only the next run removes them."""
     find = {
@@ -91,7 +57,7 @@ def test_whoever_is_killed_somebody_elses_servers_are_left_as_they_were(
         "tap": "next(pid for pid, said in commands() if 'tap.py' in said and name in said)",
     }[victim]
     run("def test_unit():\n    pass\n")  # lays out the folder
-    for variable, url in standing.items():
+    for variable, url in held.items():
         monkeypatch.setenv(variable, url)
 
     outcome = run(
@@ -121,7 +87,7 @@ async def test_after(engine, redis_client, namespace):
     assert outcome.result.ret != 0
 
     async def gone() -> None:
-        assert await asyncio.to_thread(left_on, standing) == ([], [])
+        assert await asyncio.to_thread(left_on, held) == ([], [])
 
     asyncio.run(eventually(gone, seconds=5))
 

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -17,6 +16,7 @@ import redis
 from netra_fixtures import lease
 from netra_fixtures.waiting import eventually
 
+from .held import left_on, standing
 from .runs import Run
 
 USE_BOTH = """
@@ -27,27 +27,6 @@ async def test_both(engine, redis_client, namespace):
         await connection.execute(text("insert into shop.orders (what) values ('a')"))
     assert await redis_client.incr(f"{namespace}:visits") == 1
 """
-
-
-def services(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command that holds servers for a person's own session."""
-    return subprocess.run(
-        [sys.executable, "-m", "netra_fixtures.standing", *arguments],
-        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.fixture
-def by_hand(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Servers that somebody started by hand, as the variables that name them."""
-    said = services("up", cache=tmp_path)
-    assert said.returncode == 0, said.stderr
-    yield dict(line.removeprefix("export ").split("=", 1) for line in said.stdout.splitlines())
-    services("down", cache=tmp_path)
 
 
 def test_the_servers_that_ran_are_named(run: Run) -> None:
@@ -72,38 +51,25 @@ def test_both_engines_of_redis_run(run: Run, engine: str, server: str) -> None:
     assert [one["server"] for one in outcome.report["run"]["services"] if one["name"] == "redis"] == [server]
 
 
-def test_servers_started_by_hand_are_used_and_left_as_they_were(
-    run: Run, by_hand: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_servers_started_held_are_used_and_left_as_they_were(
+    run: Run, held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A team with servers of its own points at them, and finds no database or key of ours on them after."""
-    for variable, url in by_hand.items():
+    for variable, url in held.items():
         monkeypatch.setenv(variable, url)
 
     outcome = run(USE_BOTH, "--services=external", "-n", "2")
 
     outcome.result.assert_outcomes(passed=1)
     assert {one["backend"] for one in outcome.report["run"]["services"]} == {"external"}
-    assert left_behind(by_hand) == ([], [])
-
-
-def left_behind(urls: dict[str, str]) -> tuple[list[str], list[bytes]]:
-    """List the databases and keys of ours that stand on the servers."""
-
-    async def databases() -> list[str]:
-        connection = await asyncpg.connect(urls["NETRA_POSTGRES_URL"])
-        rows = await connection.fetch("select datname from pg_database where datname like 'netra%'")
-        await connection.close()
-        return [row["datname"] for row in rows]
-
-    with redis.Redis.from_url(urls["NETRA_REDIS_URL"]) as client:
-        return asyncio.run(databases()), list(client.keys("*"))
+    assert left_on(held) == ([], [])
 
 
 def test_databases_of_a_killed_run_are_dropped_by_the_next(
-    run: Run, by_hand: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    run: Run, held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody of a run is left to clean up on somebody else's server, the next run does."""
-    for variable, url in by_hand.items():
+    for variable, url in held.items():
         monkeypatch.setenv(variable, url)
     run(
         """
@@ -117,11 +83,11 @@ def test_databases_of_a_killed_run_are_dropped_by_the_next(
             os.kill(os.getpid(), signal.SIGKILL)
         """
     )
-    assert left_behind(by_hand)[0]
+    assert left_on(held)[0]
 
     run(USE_BOTH).result.assert_outcomes(passed=1)
 
-    assert left_behind(by_hand)[0] == []
+    assert left_on(held)[0] == []
 
 
 @pytest.mark.parametrize(
@@ -245,17 +211,17 @@ def test_nothing_is_left_when_pytest_is_killed(run: Run) -> None:
 
 def test_a_person_can_hold_servers_for_a_session(tmp_path: Path) -> None:
     """Somebody who tries things by hand needs the same servers, for as long as they like."""
-    assert services("status", cache=tmp_path).returncode == 1
-    up = services("up", cache=tmp_path)
-    again = services("up", cache=tmp_path)
-    status = services("status", cache=tmp_path)
-    down = services("down", cache=tmp_path)
+    assert standing("status", cache=tmp_path).returncode == 1
+    up = standing("up", cache=tmp_path)
+    again = standing("up", cache=tmp_path)
+    status = standing("status", cache=tmp_path)
+    down = standing("down", cache=tmp_path)
 
     assert up.returncode == 0, up.stderr
     assert up.stdout == again.stdout
     assert "PostgreSQL 18." in status.stdout
     assert down.stdout == "the servers are down\n"
-    assert services("urls", cache=tmp_path).returncode == 1
+    assert standing("urls", cache=tmp_path).returncode == 1
 
 
 def test_a_run_inside_a_run_leaves_the_outer_one_alone(run: Run) -> None:
@@ -278,15 +244,15 @@ def test_a_run_inside_a_run_leaves_the_outer_one_alone(run: Run) -> None:
 
 
 def test_another_run_that_names_another_database_of_the_server_is_no_leftover(
-    run: Run, by_hand: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    run: Run, held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two teams share a server, each with a database of its own; neither sweeps away what the other works in."""
-    for variable, url in by_hand.items():
+    for variable, url in held.items():
         monkeypatch.setenv(variable, url)
-    other = by_hand["NETRA_POSTGRES_URL"].replace("/postgres", "/other")
+    other = held["NETRA_POSTGRES_URL"].replace("/postgres", "/other")
 
     async def hold() -> list[str]:
-        connection = await asyncpg.connect(by_hand["NETRA_POSTGRES_URL"])
+        connection = await asyncpg.connect(held["NETRA_POSTGRES_URL"])
         await connection.execute("create database other")
         await connection.execute("create database netra_neighbor_gw0")
         await connection.execute("select pg_advisory_lock_shared(hashtext('netra_neighbor'))")
@@ -331,16 +297,16 @@ def test_a_kept_cluster_that_is_spoilt_is_made_anew(
     assert (kept / "PG_VERSION").read_text() == "18\n"
 
 
-def test_nobody_else_on_the_machine_can_use_servers_held_for_a_person(by_hand: dict[str, str]) -> None:
+def test_nobody_else_on_the_machine_can_use_servers_held_for_a_person(held: dict[str, str]) -> None:
     """A superuser of PostgreSQL runs programs as the server's user, and ports are open to every local user."""
 
     async def without_password() -> None:
-        url = by_hand["NETRA_POSTGRES_URL"].split("@")[1]
+        url = held["NETRA_POSTGRES_URL"].split("@")[1]
         await asyncpg.connect(f"postgresql://netra:wrong@{url}")
 
     with pytest.raises(asyncpg.InvalidPasswordError):
         asyncio.run(without_password())
-    host = by_hand["NETRA_REDIS_URL"].split("@")[1]
+    host = held["NETRA_REDIS_URL"].split("@")[1]
     with redis.Redis.from_url(f"redis://{host}") as client, pytest.raises(redis.AuthenticationError):
         client.ping()
 

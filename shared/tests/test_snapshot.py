@@ -2,10 +2,6 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import pytest
 from netra_fixtures.snapshot.keeping import About, folder, kept, name_of, prune
 from netra_fixtures.snapshot.masking import shown, shown_key
 
+from .held import standing
 from .runs import Outcome, Run
 
 HEX = "0123456789abcdef" * 3
@@ -38,27 +35,6 @@ def table(left: dict[str, Any], name: str) -> dict[str, Any]:
 def agrees(outcome: Outcome) -> bool:
     """Tell whether the servers counted just what the tests sent."""
     return all(not any(counter["difference"].values()) for counter in outcome.report["run"]["counters"])
-
-
-def standing(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command that holds servers for a person's own session."""
-    return subprocess.run(
-        [sys.executable, "-m", "netra_fixtures.standing", *arguments],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-@pytest.fixture
-def standing_servers(run: Run) -> Iterator[dict[str, str]]:
-    """Servers that somebody started by hand, as the variables that name them."""
-    said = standing("up")
-    assert said.returncode == 0, said.stderr
-    yield dict(line.removeprefix("export ").split("=", 1) for line in said.stdout.splitlines())
-    standing("down")
 
 
 @pytest.mark.parametrize(
@@ -456,12 +432,12 @@ def test_a_kept_database_is_opened_and_holds_the_rows(run: Run) -> None:
 
 
 def test_a_database_on_a_server_of_somebody_else_s_stays_there_until_pruned(
-    run: Run, standing_servers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    run: Run, held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is left under a name of its own, its address is told without the password, and one command removes it."""
-    for name, value in standing_servers.items():
+    for name, value in held.items():
         monkeypatch.setenv(name, value)
-    url = standing_servers["NETRA_POSTGRES_URL"]
+    url = held["NETRA_POSTGRES_URL"]
     password = url.partition("netra:")[2].partition("@")[0]
 
     outcome = run(KEPT, "--keep-failed", "--services=external")
