@@ -34,7 +34,7 @@ def mounted(run: Run, tmp_path: Path) -> "Mounted":
     """Run the tests above where some folders are small memory of their own; nobody else sees them."""
     probe = subprocess.run(["unshare", "-m", "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True)
     if probe.returncode:
-        pytest.skip("this machine doesn't let its user mount a folder, so no disk can be made small")
+        pytest.skip("this user may mount no folder, so no disk can be made small: run it as root")
     run("def test_unit():\n    pass\n")  # lays out the folder
     Path("test_shop.py").write_text(USE_BOTH)
     return Mounted()
@@ -61,14 +61,22 @@ def elsewhere() -> Iterator[str]:
     shutil.rmtree(folder)
 
 
-def test_memory_that_is_too_small_is_not_used_and_that_is_said(mounted: Mounted) -> None:
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ("size=64m", "has 64 MB free of the 512 MB that servers want"),
+        ("nr_inodes=100", "has room for 99 more of the 10,000 files that servers want"),
+    ],
+    ids=["bytes", "files"],
+)
+def test_memory_that_is_too_small_is_not_used_and_that_is_said(
+    mounted: Mounted, options: str, why: str
+) -> None:
     """Containers have 64 MB of it; tests run from the disk there, and a reader learns why they are slow."""
-    done = mounted({"/dev/shm": "size=64m"})
+    done = mounted({"/dev/shm": options})
 
     assert "3 passed" in done.stdout, done.stdout
-    assert (
-        done.stdout.count("netra: /dev/shm has 64 MB free of the 512 MB that servers want, so they use") == 1
-    )
+    assert done.stdout.count(f"netra: /dev/shm {why}, so they use") == 1
 
 
 def test_a_disk_that_fills_while_the_server_is_made_is_named(mounted: Mounted, elsewhere: str) -> None:

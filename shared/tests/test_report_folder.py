@@ -54,6 +54,18 @@ def test_a_new_report_replaces_all_of_the_old_one(latest: Path, beside: Callable
     assert beside() == set()
 
 
+@pytest.mark.parametrize("place", ["notes", "notes/important.txt"])
+def test_a_report_never_replaces_what_is_none(tmp_path: Path, place: str) -> None:
+    """What a person mistypes as the report's folder may be their work."""
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "important.txt").write_text("keep me")
+
+    with pytest.raises(FileExistsError, match="what stands there is no report"):
+        write(named("r1"), tmp_path / place)
+
+    assert (tmp_path / "notes" / "important.txt").read_text() == "keep me"
+
+
 def test_attachments_move_into_the_report(latest: Path, tmp_path: Path) -> None:
     """pytest's own junit.xml and the state of failed tests stand beside the page that names them."""
     (tmp_path / "kept").mkdir()

@@ -28,6 +28,7 @@ SUPERVISOR = "the supervisor"
 ORDERLY = b"1"  # written into the lease by a holder that lets go
 STALE_S = 60
 ROOM_BYTES = 512 << 20
+ROOM_FILES = 10_000  # a cluster has a thousand, and each database three hundred more
 START_DEADLINE_S = 30
 ANSWER_DEADLINE_S = 120
 POLL_S = 0.002
@@ -78,7 +79,9 @@ def _roomy_base() -> tuple[Path, str]:
     with contextlib.suppress(OSError):
         room = os.statvfs(SHARED_MEMORY)
         free = room.f_bavail * room.f_frsize
-        if free < ROOM_BYTES:
+        if room.f_files and room.f_favail < ROOM_FILES:
+            why = f"has room for {room.f_favail:,} more of the {ROOM_FILES:,} files that servers want"
+        elif free < ROOM_BYTES:
             why = f"has {free >> 20} MB free of the {ROOM_BYTES >> 20} MB that servers want"
         elif not os.access(SHARED_MEMORY, os.W_OK):
             why = "can't be written to"

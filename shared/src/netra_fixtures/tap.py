@@ -520,7 +520,7 @@ class Tap:
         if connection.counted:
             try:
                 (connection.talk.sent if source is connection.client else connection.talk.received)(data)
-            except ValueError:  # not the protocol: relayed all the same, the server answers it
+            except (ValueError, IndexError):  # not the protocol: relayed all the same, the server answers it
                 connection.counted = False
         sink = connection.peer[source]
         if sink in connection.deaf:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import os
 import secrets
 import shutil
 import time
@@ -42,8 +43,13 @@ def write(
         run: the run's name, which tells its unfinished folder from others'.
         attachments: files or folders to move into it, by the name they get there: junit.xml, snapshots;
             one that does not exist is left out.
+
+    Raises:
+        OSError: it can't be written there, or something other than a report stands there.
     """
     directory = directory.absolute()
+    if _is_something_else(directory):
+        raise FileExistsError(errno.EEXIST, "what stands there is no report", str(directory))
     directory.parent.mkdir(parents=True, exist_ok=True)
     _sweep(directory)
     beside = begun(directory, run)
@@ -59,6 +65,24 @@ def write(
         _replace(directory, fresh)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _is_something_else(directory: Path) -> bool:
+    """Tell whether a file stands there, or a folder of somebody's own: its name may have been mistyped."""
+    while True:
+        try:
+            opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            return False
+        except NotADirectoryError:
+            return True
+        try:
+            names = os.listdir(opened)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(opened), directory.stat()):  # another run may have replaced it
+                    return bool(names) and "report.json" not in names
+        finally:
+            os.close(opened)
 
 
 def _replace(directory: Path, fresh: Path) -> None:
