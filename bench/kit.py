@@ -30,7 +30,7 @@ def chosen(migrations: tuple[str, ...], cache: Path | None) -> Settings:
     """Choose the servers from the wheels, whatever the environment says."""
     return Settings(
         backend="embedded", redis="valkey", postgres_url=None, redis_url=None, migrations=migrations,
-        cache=cache, time_factor=1.0, strict=True,
+        cache=cache, time_factor=1.0, strict=True, root=Path(),
     )  # fmt: skip
 
 

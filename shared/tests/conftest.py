@@ -29,6 +29,12 @@ async def migrate(engine):
 """
 
 
+@pytest.fixture(autouse=True)
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide a container engine from the runs inside tests: `auto` means the same on every machine."""
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+
+
 @pytest.fixture(scope="session")
 def kept_clusters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the runs inside the tests of this worker keep clusters."""

@@ -278,7 +278,7 @@ def test_a_server_killed_as_it_starts_is_no_server_that_cannot_start(tmp_path: P
 
 def test_the_supervisor_waits_as_long_as_the_time_factor_says(tmp_path: Path) -> None:
     """On a slow machine one knob must reach every deadline, those in other processes too."""
-    supervisor = Supervisor(tmp_path, cache=None, redis="valkey", time_factor=0.0001)
+    supervisor = Supervisor(tmp_path, cache=None, redis="valkey", time_factor=0.0001, root=tmp_path)
 
     with pytest.raises(ServicesUnavailable, match=r"it took no connection within 0\.001 s"):
         supervisor.op_redis(set(), "gw0")

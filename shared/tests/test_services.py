@@ -103,7 +103,6 @@ def test_databases_of_a_killed_run_are_dropped_by_the_next(
         ),
         ([], {"NETRA_TIME_FACTOR": "slow"}, "NETRA_TIME_FACTOR: 'slow' is no number; give one such as 2"),
         (["--time-factor=0"], {}, "give a number above 0 and below 1000"),
-        (["--services=compose"], {}, "compose is not a backend yet"),
     ],
 )
 def test_what_cannot_be_read_or_had_is_one_sentence_with_a_remedy(

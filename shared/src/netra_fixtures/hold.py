@@ -23,6 +23,7 @@ PREFIX = "netra-"
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 OWNER = "lease"
 ELSEWHERE = "elsewhere"
+CONTAINERS = "containers"
 CLAIMED_WITHIN_S = 1
 PR_SET_PDEATHSIG = 1
 
@@ -114,8 +115,19 @@ def note_elsewhere(directory: Path, start: Path) -> None:
         notes.write(f"{start}\n")
 
 
+def note_containers(directory: Path) -> Path:
+    """Note that a project of containers that bears the run's name may be there; give a folder for what they say."""
+    notes = directory / CONTAINERS
+    notes.mkdir(mode=0o700, exist_ok=True)
+    return notes
+
+
 def remove(directory: Path) -> None:
     """Remove a run's directory, and what of the run lies elsewhere."""
+    if (directory / CONTAINERS).exists():
+        from netra_fixtures.services.compose import remove_of_run
+
+        remove_of_run(directory.name)
     starts: list[str] = []
     with contextlib.suppress(OSError):
         starts = (directory / ELSEWHERE).read_text().splitlines()

@@ -155,6 +155,7 @@ class Lease:
             "cache": str(self.settings.cache or ""),
             "redis": self.settings.redis,
             "time_factor": self.settings.time_factor,
+            "root": str(self.settings.root),
         }
         with tempfile.TemporaryFile() as log:  # until there is a directory
             pid = os.posix_spawn(

@@ -24,6 +24,7 @@ class Settings:
         cache: where clusters that hold a migrated template are kept; None where nothing may be reused.
         time_factor: multiplies every deadline and budget.
         strict: nothing that can't start is skipped, since a backend was named or ``CI`` is set.
+        root: the folder whose compose.yaml counts, if it is one for the kit.
     """
 
     backend: str
@@ -34,18 +35,18 @@ class Settings:
     cache: Path | None
     time_factor: float
     strict: bool
+    root: Path
 
     def to_json(self) -> dict[str, Any]:
         """Give what `from_json` reads."""
-        return asdict(self) | {"cache": str(self.cache) if self.cache else None}
+        return asdict(self) | {"cache": str(self.cache) if self.cache else None, "root": str(self.root)}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Self:
         """Read what `to_json` gave."""
         cache = told["cache"]
-        return cls(
-            **{**told, "migrations": tuple(told["migrations"]), "cache": Path(cache) if cache else None}
-        )
+        read = {"migrations": tuple(told["migrations"]), "root": Path(told["root"])}
+        return cls(**{**told, **read, "cache": Path(cache) if cache else None})
 
 
 def add_options(parser: "pytest.Parser") -> None:
@@ -95,6 +96,7 @@ def read(config: "pytest.Config", environ: Mapping[str, str] = os.environ) -> Se
         cache=None if ci else cache_folder(environ),
         time_factor=_time_factor(config.getoption("time_factor"), environ.get("NETRA_TIME_FACTOR")),
         strict=ci or (named is not None and backend != "auto"),
+        root=config.rootpath,
     )
 
 

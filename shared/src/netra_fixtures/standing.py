@@ -1,6 +1,7 @@
 """Servers for a person's own session: ``python -m netra_fixtures.standing up|down|status|urls|open|prune``.
 
-They are empty, live in memory, and stay until ``down``: nothing of value belongs there.
+They are empty, live in memory, and stay until ``down``: nothing of value belongs there. With ``--services=compose``
+they stand in containers.
 """
 
 import argparse
@@ -22,11 +23,14 @@ from typing import Any
 from netra_fixtures.errors import NetraFixturesError, ServicesUnavailable, SettingInvalid
 from netra_fixtures.isolation.connection import Database
 from netra_fixtures.lease import Run
+from netra_fixtures.services import engine, external
+from netra_fixtures.services.compose import PORTS
 from netra_fixtures.services.embedded import Embedded
 from netra_fixtures.services.endpoint import PostgresEndpoint
 from netra_fixtures.services.postgres import SUPERUSER
 from netra_fixtures.services.redis import ask
-from netra_fixtures.settings import REDIS_ENGINES, cache_folder
+from netra_fixtures.settings import BACKENDS, REDIS_ENGINES, cache_folder
+from netra_fixtures.standing_containers import StandingContainers
 
 START_DEADLINE_S = 60
 POLL_S = 0.01
@@ -75,7 +79,10 @@ def up(standing: Standing, redis: str) -> int:
     """Start the servers in a process of their own, unless they stand, and say what to export."""
     if standing.read() is None:
         holder = subprocess.Popen(
-            [sys.executable, "-m", "netra_fixtures.standing", "hold", f"--redis={redis}"],
+            [
+                *(sys.executable, "-m", "netra_fixtures.standing", "hold"),
+                *(f"--redis={redis}", "--services=embedded"),
+            ],
             start_new_session=True,
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -175,8 +182,73 @@ def urls(standing: Standing) -> int:
     if about is None:
         print("no servers stand; start them with up", file=sys.stderr)
         return 1
-    print(f"export NETRA_POSTGRES_URL={about['postgres']}\nexport NETRA_REDIS_URL={about['redis']}")
+    return _export(about["postgres"], about["redis"])
+
+
+def _export(postgres: str, redis: str) -> int:
+    print(f"export NETRA_POSTGRES_URL={postgres}\nexport NETRA_REDIS_URL={redis}")
     return 0
+
+
+def _somebody_elses(command: str) -> int:
+    """Answer for the servers at NETRA_POSTGRES_URL and NETRA_REDIS_URL, which are not ours to start or end.
+
+    Raises:
+        ServicesUnavailable: an address isn't given.
+        SettingInvalid: one can't be read.
+    """
+    postgres, redis = (os.environ.get(f"NETRA_{service.upper()}_URL", "") for service in PORTS)
+    if not (postgres and redis):
+        raise ServicesUnavailable(
+            "the session",
+            "NETRA_POSTGRES_URL and NETRA_REDIS_URL aren't both set",
+            "set them, or use --services=embedded",
+        )
+    if command == "down":
+        print("the servers are somebody else's and stay")
+    elif command == "status":
+        one, other = external.postgres(postgres), external.redis_address(redis)
+        print(
+            f"PostgreSQL at {one.host}:{one.port} and Redis at {other.host}:{other.port} are somebody else's"
+        )
+    else:
+        _export(postgres, redis)
+    return 0
+
+
+def _containers(standing: Standing, chosen: argparse.Namespace) -> StandingContainers | None:
+    """Give the containers where they are meant: asked for, or alone standing already."""
+    if chosen.services == "compose":
+        return StandingContainers(chosen.redis)
+    looks = chosen.services == "auto" and chosen.command in {"down", "status", "urls"}
+    if looks and standing.read() is None and engine.in_sight(os.environ):
+        containers = StandingContainers(chosen.redis)
+        return containers if containers.stands() else None
+    return None
+
+
+def _carry_out(standing: Standing, chosen: argparse.Namespace) -> int:
+    if chosen.services not in BACKENDS:  # argparse doesn't look at a default
+        raise SettingInvalid(
+            "NETRA_SERVICES", f"{chosen.services!r} is not known", f"use one of {', '.join(BACKENDS)}"
+        )
+    if chosen.command in {"open", "prune"}:
+        return _kept(standing, chosen)
+    if chosen.command == "hold":
+        return hold(standing, chosen.redis)
+    if chosen.services == "external":
+        return _somebody_elses(chosen.command)
+    containers = _containers(standing, chosen)
+    if containers is not None:
+        return {
+            "up": containers.up,
+            "down": containers.down,
+            "status": containers.status,
+            "urls": containers.urls,
+        }[chosen.command]()
+    if chosen.command == "up":
+        return up(standing, chosen.redis)
+    return {"down": down, "status": status, "urls": urls}[chosen.command](standing)
 
 
 def _kept(standing: Standing, chosen: argparse.Namespace) -> int:
@@ -201,17 +273,12 @@ def main() -> int:
     parser.add_argument("command", choices=["up", "down", "status", "urls", "open", "prune", "hold"])
     parser.add_argument("name", nargs="?", help="of the kept state to open; without it open lists them")
     parser.add_argument("--redis", choices=REDIS_ENGINES, default="valkey")
+    parser.add_argument("--services", choices=BACKENDS, default=os.environ.get("NETRA_SERVICES") or "auto")
     chosen = parser.parse_args()
     nowhere = Path(tempfile.gettempdir(), f"netra-fixtures-{os.geteuid()}")
     standing = Standing(cache_folder(os.environ) or nowhere)
     try:
-        if chosen.command == "up":
-            return up(standing, chosen.redis)
-        if chosen.command in {"open", "prune"}:
-            return _kept(standing, chosen)
-        if chosen.command == "hold":
-            return hold(standing, chosen.redis)
-        return {"down": down, "status": status, "urls": urls}[chosen.command](standing)
+        return _carry_out(standing, chosen)
     except NetraFixturesError as error:
         print(error, file=sys.stderr)
         return 1

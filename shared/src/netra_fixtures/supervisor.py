@@ -25,6 +25,7 @@ from netra_fixtures.errors import NetraFixturesError, ServerDied, ServicesUnavai
 from netra_fixtures.lease import ORDERLY, record_death
 from netra_fixtures.lent import Lent
 from netra_fixtures.services import embedded
+from netra_fixtures.services.containers import Containers, ContainerServer
 from netra_fixtures.services.postgres import PostgresServer
 from netra_fixtures.services.process import remedy_for
 from netra_fixtures.services.redis import RedisServer
@@ -39,13 +40,16 @@ DYING_S = 1  # a process that is ending no longer answers, and isn't dead yet
 class Supervisor:
     """The servers of one run, below *directory*."""
 
-    def __init__(self, directory: Path, *, cache: Path | None, redis: str, time_factor: float) -> None:
+    def __init__(
+        self, directory: Path, *, cache: Path | None, redis: str, time_factor: float, root: Path
+    ) -> None:
         self.directory = directory
         self.time_factor = time_factor
         self.lent = Lent(directory.name, time_factor=time_factor)
         self.backend = embedded.Embedded(directory, cache=cache, redis=redis)
+        self.containers = Containers(directory, root=root, redis=redis, patience=time_factor)
         self._servers: dict[str, Server] = {}
-        self._watched: list[Server] = []
+        self._watched: list[Server | ContainerServer] = []
         self._lease: IO[bytes] | None = None
         self._cluster: Answer = {}
         self._ending = False
@@ -96,6 +100,14 @@ class Supervisor:
         owned.add(name)
         self._servers[name] = server
         return server
+
+    def op_compose(self, owned: set[str], **wanted: Any) -> Answer:
+        """Start servers in containers, which all workers share."""
+        answer = self.containers.bring(**wanted)
+        for server in self.containers.servers:
+            if server not in self._watched:
+                self._watch(server)
+        return answer
 
     def op_private(self, owned: set[str], kind: str, key: str = "") -> Answer:
         """Start a server that one test may restart and kill."""
@@ -175,7 +187,7 @@ class Supervisor:
 
     # life
 
-    def _watch(self, server: Server) -> None:
+    def _watch(self, server: Server | ContainerServer) -> None:
         """Record the server's end, if it wasn't asked to end, for whoever uses it."""
         process = server.process
         assert process is not None
@@ -189,7 +201,7 @@ class Supervisor:
 
         threading.Thread(target=wait, daemon=True).start()
 
-    def _record(self, server: Server, code: int) -> None:
+    def _record(self, server: Server | ContainerServer, code: int) -> None:
         assert server.process is not None
         record_death(self.directory, ServerDied(server.name, code, server.process.last_lines()))
 
@@ -272,6 +284,7 @@ class Supervisor:
         with contextlib.suppress(OSError):
             fcntl.lockf(lease, fcntl.LOCK_EX)
         self._ending = True
+        self.containers.let_go()
         if lease.read(1) != ORDERLY:
             self.backend.hurry()
             for server in list(self._servers.values()):
@@ -302,6 +315,7 @@ def main() -> None:
             cache=Path(told["cache"]) if told["cache"] else None,
             redis=told["redis"],
             time_factor=told["time_factor"],
+            root=Path(told["root"]),
         ).serve(lease)
 
 

@@ -246,10 +246,10 @@ def acquired(worker: Worker, lease: Lease, tap: Tap, *, redis_next: bool) -> Ite
     """
     settings = worker.settings
     migrations = Migrations(settings.migrations)
-    backend, reason = choose(settings, "postgres")
-    server: dict[str, Any] = {"start_s": 0.0}
-    if backend == "external":
-        database = Database(external.postgres(settings), time_factor=settings.time_factor)
+    choice = choose(settings, "postgres", lease.ask, both=redis_next)
+    server: dict[str, Any] = {"start_s": choice.start_s}
+    if choice.shared:
+        database = Database(external.postgres(choice.url), time_factor=settings.time_factor)
         with database.closed_on_failure():
             database.wait(_check(database))
             shared = SharedTemplate(database, worker.prefix, lease)
@@ -275,20 +275,22 @@ def acquired(worker: Worker, lease: Lease, tap: Tap, *, redis_next: bool) -> Ite
         name=f"{worker.name}-database",
         worker=worker.name,
         postgres=database.admin.told(),
-        stays=backend == "external",
+        stays=choice.stays,
     )
     own = WorkerDatabase(database, template, f"{worker.prefix}_{worker.name}", tap)
-    worker.serves("postgres", {**server, "server": "PostgreSQL", "version": own.version}, backend, reason)
+    worker.serves(
+        "postgres", {**server, "server": "PostgreSQL", "version": own.version}, choice.backend, choice.reason
+    )
     yield own
     dead = worker.deaths.seen()
     try:
         with worker.deaths.ending():
             if not dead:
                 _compare(worker, tap, own)
-            if not dead or backend == "external":
+            if not dead or choice.stays:
                 own.close()
-            if backend == "external":
-                shared.let_go()
+                if choice.shared:
+                    shared.let_go()
             if not dead:
                 database.close()
                 lease.ask("returned", name=f"{worker.name}-database")

@@ -112,14 +112,17 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerRedis]:
     """
     from redis import RedisError
 
-    backend, reason = choose(worker.settings, "redis")
-    if backend == "external":
-        endpoint, about = external.redis(worker.settings, worker.namespace)
+    choice = choose(worker.settings, "redis", lease.ask)
+    if choice.shared:
+        endpoint, about = external.redis(
+            choice.url, worker.namespace, time_factor=worker.settings.time_factor
+        )
+        about["start_s"] = choice.start_s
     else:
         about = lease.ask("redis", worker=worker.name)
         endpoint = RedisEndpoint(socket=Path(about["socket"]))
     tap.link("redis", "redis", endpoint.target)
-    alone = backend != "external"
+    alone = not choice.shared
     # the kit's own words pass the tap too, apart from the tests', so that they can be taken off
     kits = endpoint.over(tap.link("kit-redis", "redis", endpoint.target, of_tests=False))
     own = WorkerRedis(
@@ -128,11 +131,13 @@ def acquired(worker: Worker, lease: Lease, tap: Tap) -> Iterator[WorkerRedis]:
     )  # fmt: skip
     before = own.bytes_received() - _kits_bytes(tap)
     if not alone:
-        lease.ask("lend", name=f"{worker.name}-keys", worker=worker.name, redis=endpoint.url, stays=True)
-    worker.serves("redis", about, backend, reason)
+        lease.ask(
+            "lend", name=f"{worker.name}-keys", worker=worker.name, redis=endpoint.url, stays=choice.stays
+        )
+    worker.serves("redis", about, choice.backend, choice.reason)
     yield own
     if worker.deaths.seen():
-        if not alone:
+        if choice.stays:
             with contextlib.suppress(
                 RedisError, OSError
             ):  # where the tap is gone, the supervisor removes the keys

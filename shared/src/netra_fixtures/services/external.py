@@ -27,33 +27,33 @@ def check(settings: Settings) -> None:
         SettingInvalid: one can't be read.
     """
     if settings.postgres_url:
-        postgres(settings)
+        postgres(settings.postgres_url)
     if settings.redis_url:
-        redis_address(settings)
+        redis_address(settings.redis_url)
 
 
-def postgres(settings: Settings) -> PostgresEndpoint:
+def postgres(url: str) -> PostgresEndpoint:
     """Read the address of PostgreSQL.
 
     Raises:
         SettingInvalid: it can't be read.
     """
     try:
-        return PostgresEndpoint.from_url(settings.postgres_url or "")
+        return PostgresEndpoint.from_url(url)
     except ValueError as error:
         raise SettingInvalid(
             "NETRA_POSTGRES_URL", str(error), "write postgresql://user:password@host:port/database"
         ) from None
 
 
-def redis_address(settings: Settings) -> RedisEndpoint:
+def redis_address(url: str) -> RedisEndpoint:
     """Read the address of Redis.
 
     Raises:
         SettingInvalid: it can't be read.
     """
     try:
-        return RedisEndpoint.from_url(settings.redis_url or "")
+        return RedisEndpoint.from_url(url)
     except ValueError as error:
         raise SettingInvalid(
             "NETRA_REDIS_URL", str(error), "write redis://user:password@host:port/0"
@@ -91,11 +91,11 @@ async def check_postgres(connection: "asyncpg.Connection") -> None:
         raise AddressUnusable("PostgreSQL", *lacks)
 
 
-def redis(settings: Settings, namespace: str) -> tuple[RedisEndpoint, dict[str, Any]]:
+def redis(url: str, namespace: str, *, time_factor: float) -> tuple[RedisEndpoint, dict[str, Any]]:
     """Ask who is there, and whether keys below *namespace* can be found and removed.
 
     Returns:
-        the address, and what the report says of the server.
+        the address, and the server's name and version for the report.
 
     Raises:
         SettingInvalid: the address can't be read.
@@ -105,8 +105,8 @@ def redis(settings: Settings, namespace: str) -> tuple[RedisEndpoint, dict[str, 
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
-    endpoint = redis_address(settings)
-    seconds = ANSWER_S * settings.time_factor
+    endpoint = redis_address(url)
+    seconds = ANSWER_S * time_factor
     client = Redis.from_url(
         endpoint.url,
         socket_timeout=seconds,
@@ -124,7 +124,7 @@ def redis(settings: Settings, namespace: str) -> tuple[RedisEndpoint, dict[str, 
     finally:
         client.close()
     name, version = ("Valkey", "valkey_version") if "valkey_version" in about else ("Redis", "redis_version")
-    return endpoint, {"server": name, "version": str(about[version]), "start_s": 0.0}
+    return endpoint, {"server": name, "version": str(about[version])}
 
 
 def _check_version(about: dict[str, Any]) -> None:
