@@ -13,7 +13,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, rule, r
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from netra_fixtures import Goal, ManualClock, PostgresEndpoint, RedisEndpoint, Tier, business_value
+from netra_fixtures import (
+    Goal,
+    ManualClock,
+    PostgresEndpoint,
+    PrivateRedis,
+    RedisEndpoint,
+    Tier,
+    business_value,
+)
 from netra_sessions import (
     SessionEnded,
     SessionExpired,
@@ -236,7 +244,7 @@ def machine(postgres: PostgresEndpoint, redis: RedisEndpoint, namespace: str) ->
             await self._empty()
             for key, value in self.snapshot.items():
                 await self.platform.redis.set(key, value)
-            await self.platform.redis.script_flush()  # as a restart does
+            await self.platform.redis.script_flush()  # as a restart does, for everybody on the server
 
     return Users
 
@@ -244,10 +252,10 @@ def machine(postgres: PostgresEndpoint, redis: RedisEndpoint, namespace: str) ->
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("examples", [15, pytest.param(1_000, marks=pytest.mark.soak)])
 def test_the_stores_keep_to_the_model(
-    postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str, examples: int
+    postgres_endpoint: PostgresEndpoint, private_redis: PrivateRedis, namespace: str, examples: int
 ) -> None:
     """Sign-ins, sign-outs, changes, waiting and losses of Redis, mixed by chance, end as the rules say."""
-    users = machine(postgres_endpoint, redis_endpoint, namespace)
+    users = machine(postgres_endpoint, private_redis.endpoint, namespace)
 
     run_state_machine_as_test(
         users,
