@@ -34,13 +34,30 @@ class Method(StrEnum):
 
 
 class Role(StrEnum):
-    """What somebody is in a tenant, from least to most."""
+    """What somebody is in a tenant, from least to most; `<` and its like compare by that, not by letters."""
 
     STANDARD_USER = "standard_user"
     POWER_USER = "power_user"
     DEVELOPER = "developer"
     ADMIN = "admin"
     SUPER_ADMIN = "super_admin"
+
+    @property
+    def rank(self) -> int:
+        """Count the roles below this one."""
+        return list(Role).index(self)
+
+    def __lt__(self, other: str) -> bool:
+        return self.rank < Role(other).rank
+
+    def __le__(self, other: str) -> bool:
+        return self.rank <= Role(other).rank
+
+    def __gt__(self, other: str) -> bool:
+        return self.rank > Role(other).rank
+
+    def __ge__(self, other: str) -> bool:
+        return self.rank >= Role(other).rank
 
 
 class SignedIn(BaseModel, frozen=True):
