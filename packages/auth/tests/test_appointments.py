@@ -46,11 +46,11 @@ class Revoked:
 
     def __init__(self, access: Access) -> None:
         self._access = access
-        self.seen: list[tuple[UserId, frozenset[Role]]] = []
+        self.seen: list[tuple[UserId, frozenset[Role], bool]] = []
 
-    async def revoke_user(self, user: UserId) -> None:
+    async def revoke_user(self, user: UserId, *, sign_out: bool) -> None:
         """Write down whose tokens are dead."""
-        self.seen.append((user, await self._access.roles(user, ACME)))
+        self.seen.append((user, await self._access.roles(user, ACME), sign_out))
 
 
 @pytest.fixture
@@ -204,8 +204,8 @@ async def test_a_change_that_makes_tokens_untrue_revokes_them(
     with pytest.raises(AccessDenied):
         await watched.assign(acting(ALICE), BOB, ACME, Role.ADMIN)
 
-    admin, nobody = frozenset({Role.ADMIN}), frozenset[Role]()
-    assert revoked.seen == [(ALICE, admin), (ALICE, admin), (ALICE, nobody), (ALICE, nobody)]
+    admin, nobody = (ALICE, frozenset({Role.ADMIN}), False), (ALICE, frozenset[Role](), False)
+    assert revoked.seen == [admin, admin, nobody, nobody]
 
 
 async def test_every_change_is_on_record(
@@ -243,3 +243,16 @@ async def test_the_record_of_changes_stays_as_it_is(
             await connection.execute(text(forgery))
 
     assert [one.actor for one in await access.changes(ACME)] == [ROOT]
+
+
+async def test_a_new_installation_gives_nobody_a_right(engine: AsyncEngine) -> None:
+    """There is no account of the maker's that an attacker could look up in the manual."""
+    async with engine.connect() as connection:
+        held = await connection.scalar(
+            text(
+                "select (select count(*) from auth.held_role) + (select count(*) from auth.ruling)"
+                " + (select count(*) from auth.access_change)"
+            )
+        )
+
+    assert held == 0

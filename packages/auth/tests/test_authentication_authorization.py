@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 
 from netra_auth import (
-    PLATFORM,
     Access,
     AccessDenied,
     Effect,
@@ -29,6 +28,9 @@ pytestmark = business_value(
 
 ACME, OTHER = TenantId("acme"), TenantId("other")
 ROOT, ALICE = UserId("root"), UserId("alice")
+DOORS = [  # one that each role opens first, from the lowest role to the highest
+    Permission(name) for name in ("run:start", "bill:upload", "tool:run", "setting:write", "tenant:change")
+]
 
 
 async def test_role_based_access_control_enforcement(
@@ -36,29 +38,25 @@ async def test_role_based_access_control_enforcement(
 ) -> None:
     """Each role does what it may and no more, in its own tenant, until the moment it is taken away."""
     root, alice = acting(ROOT), acting(ALICE, roles=frozenset({Role.SUPER_ADMIN}))
-    read, bill = Permission("bill:read"), Resource(kind="bill", tenant=ACME, id="2026-01")
+    upload, bill = DOORS[1], Resource(kind="bill", tenant=ACME, id="2026-01")
     await access.found(ROOT, ACME)
 
-    reached = {}
-    for role in list(Role)[:-1]:
-        await access.assign(root, ALICE, ACME, role)
-        for permission in PLATFORM.permissions:
-            theirs = Resource(kind=permission.partition(":")[0], tenant=ACME, owner=ALICE)
-            if await access.allowed(alice, permission, theirs):
-                reached.setdefault(permission, role)
-    await access.deny(root, ALICE, read, bill)
-    denied = await access.allowed(alice, read, bill)
-    await access.withdraw(root, ALICE, read, bill, effect=Effect.DENIAL)
-    elsewhere = await access.allowed(alice, read, bill.model_copy(update={"tenant": OTHER}))
-    for role in Role:
-        await access.unassign(root, ALICE, ACME, role)
+    async def opened() -> list[bool]:
+        rooms = [Resource(kind=door.partition(":")[0], tenant=ACME) for door in DOORS]
+        return [await access.allowed(alice, door, room) for door, room in zip(DOORS, rooms, strict=True)]
 
-    for role, allowance in PLATFORM.adds.items():
-        for permission in allowance.own | allowance.all:
-            below = [one for one in Role if permission in PLATFORM.adds[one].own | PLATFORM.adds[one].all]
-            assert reached.get(permission) is (min(below) if role < Role.SUPER_ADMIN else None)
+    rising = [await access.assign(root, ALICE, ACME, role) and await opened() for role in Role]
+    await access.deny(root, ALICE, upload, bill)
+    denied = await access.allowed(alice, upload, bill)
+    await access.withdraw(root, ALICE, upload, bill, effect=Effect.DENIAL)
+    elsewhere = await access.allowed(alice, upload, bill.model_copy(update={"tenant": OTHER}))
+    falling = [await access.unassign(root, ALICE, ACME, role) and await opened() for role in reversed(Role)]
+
+    for number, doors in enumerate(rising):
+        assert doors == [True] * (number + 1) + [False] * (4 - number)
+    assert falling == [*reversed(rising[:-1]), [False] * 5]
     assert (denied, elsewhere) == (False, False)
     with pytest.raises(AccessDenied) as refused:
-        await access.require(alice, read, bill)
+        await access.require(alice, upload, bill)
     [violation] = await log.find(user=ALICE)
     assert (refused.value.reason, violation.kind) == (Reason.NO_MEMBER, Kind.DENIED)

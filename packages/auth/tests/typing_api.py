@@ -27,14 +27,14 @@ from netra_auth import (
 class Telling:
     """Satisfies RevokesTokens, with arguments of its own and another result."""
 
-    async def revoke_user(self, user: UserId, *, reason: str = "rights changed") -> int:
+    async def revoke_user(self, user: UserId, *, sign_out: bool = True, reason: str = "changed") -> int:
         return 0
 
 
 class Deaf:
     """Doesn't satisfy RevokesTokens."""
 
-    async def revoke_user(self, user: int) -> None:
+    async def revoke_user(self, user: UserId) -> None:  # would sign everybody out
         pass
 
 

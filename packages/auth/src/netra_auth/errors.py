@@ -65,7 +65,7 @@ class InvalidIdentifier(AuthError):
 
     def __init__(self) -> None:
         super().__init__(
-            "a user, tenant or resource is named by 1 to 256 bytes in UTF-8, none of them NUL;"
+            "a user, tenant or resource is named by 1 to 255 bytes in UTF-8, none of them NUL;"
             " pass the name as it was given out"
         )
 

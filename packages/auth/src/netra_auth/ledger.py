@@ -21,8 +21,11 @@ _UNTRUE_IN_TOKENS = frozenset({Act.ROLE_GIVEN, Act.ROLE_TAKEN, Act.DENIED})
 class RevokesTokens(Protocol):
     """What is told that a user's access tokens no longer say what is so."""
 
-    async def revoke_user(self, user: UserId, /) -> object:
-        """Revoke the access tokens issued to *user* until now; may be called again at will."""
+    async def revoke_user(self, user: UserId, /, *, sign_out: bool) -> object:
+        """Revoke the access tokens issued to *user* until now, and without *sign_out* nothing else.
+
+        It may be called again at will.
+        """
 
 
 class Ledger:
@@ -105,7 +108,7 @@ class Ledger:
     async def _revoke(self, change: Change) -> None:
         """Have tokens revoked, also where nothing changed: an earlier call may have died before this."""
         if self._revocations is not None and change.act in _UNTRUE_IN_TOKENS:
-            await self._revocations.revoke_user(change.user)
+            await self._revocations.revoke_user(change.user, sign_out=False)
 
 
 def denial(

@@ -11,14 +11,14 @@ from netra_auth.errors import InvalidIdentifier
 from netra_auth.identity import Role, TenantId, UserId
 from netra_auth.policy import AccessPolicy, Permission, Reach
 
-_LONGEST_NAME_BYTES = 256  # four of them fit into one entry of an index
+_LONGEST_NAME_BYTES = 255  # four of them fit into one entry of an index
 
 
 def check_name(name: str) -> str:
     """Return *name* if a store keeps it unchanged.
 
     Raises:
-        InvalidIdentifier: it is no text, empty, longer than 256 bytes in UTF-8, or holds NUL or a lone
+        InvalidIdentifier: it is no text, empty, longer than 255 bytes in UTF-8, or holds NUL or a lone
             surrogate.
     """
     if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME_BYTES or "\x00" in name:
