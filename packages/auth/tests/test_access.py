@@ -85,6 +85,25 @@ async def test_a_role_counts_in_its_tenant_alone(access: Access, acting: Acting,
     assert await access.allowed(acting(BOB, "other"), START, Resource(kind="run", tenant=OTHER))
 
 
+async def test_what_is_said_of_somebody_in_one_tenant_is_said_in_no_other(
+    access: Access, acting: Acting, root: Principal
+) -> None:
+    """Who works for two companies has with each the rights that this one gave, and loses no others."""
+    theirs = Resource(kind="run", tenant=OTHER)
+    await access.found(BOB, OTHER)
+    await access.assign(acting(BOB, "other"), ALICE, OTHER, Role.STANDARD_USER)
+    await access.grant(root, ALICE, READ)
+    await access.deny(root, ALICE, START)
+
+    answers = [await access.allowed(acting(ALICE, "other"), what, theirs) for what in (READ, START)]
+    await access.grant(acting(BOB, "other"), ALICE, READ)
+    await access.withdraw(root, ALICE, READ, effect=Effect.GRANT)
+    await access.unassign(root, ALICE, ACME, Role.STANDARD_USER)
+
+    assert answers == [False, True]
+    assert await access.allowed(acting(ALICE, "other"), READ, theirs)
+
+
 async def test_a_grant_is_for_one_thing_until_it_ends(
     access: Access, clock: ManualClock, acting: Acting, root: Principal
 ) -> None:
@@ -116,6 +135,22 @@ async def test_a_denial_beats_a_grant_until_it_is_withdrawn(
 
     assert (before, after) == (False, True)
     assert not await access.allowed(acting(ALICE), READ, RUN)
+
+
+async def test_a_withdrawal_takes_back_what_it_names_and_nothing_else(
+    access: Access, acting: Acting, root: Principal
+) -> None:
+    """Ending one guest's look at the runs ends nobody else's, and nothing else that they may do."""
+    cancel = Permission("run:cancel")
+    await access.assign(root, BOB, ACME, Role.STANDARD_USER)
+    for user, permission in ((ALICE, READ), (ALICE, cancel), (BOB, READ)):
+        await access.grant(root, user, permission)
+
+    await access.withdraw(root, ALICE, READ, effect=Effect.GRANT)
+
+    assert not await access.allowed(acting(ALICE), READ, RUN)
+    assert await access.allowed(acting(ALICE), cancel, RUN)
+    assert await access.allowed(acting(BOB), READ, RUN)
 
 
 async def test_what_is_refused_is_written_down(
