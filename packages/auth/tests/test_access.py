@@ -181,7 +181,7 @@ async def test_a_permission_that_the_policy_does_not_list_is_no_permission(
     access: Access, root: Principal
 ) -> None:
     """A slip of the pen is found by its author, and neither opens a door nor shuts one for good."""
-    slip = Permission("run:raed")
+    slip = Permission("run:raid")
 
     with pytest.raises(PermissionUnknown):
         await access.allowed(root, slip, RUN)
