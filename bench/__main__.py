@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import auth
 import isolation
+import passwords
 import runs
 import services
 import sessions
@@ -53,6 +55,8 @@ SUBJECTS: dict[str, Callable[[Subject], Iterator[Figure]]] = {
     "plugin": runs.measure_plugin,
     "nox": runs.measure_nox,
     "sessions": sessions.measure,
+    "auth": auth.measure,
+    "passwords": passwords.measure,
 }
 
 

@@ -41,14 +41,14 @@ ROOT, ALICE, BOB = UserId("root"), UserId("alice"), UserId("bob")
 READ, END = Permission("run:read"), Permission("tenant:end")
 
 
-class Revoked:
+class Remembered:
     """Keeps the users whose tokens were revoked, with the roles that they had by then."""
 
     def __init__(self, access: Access) -> None:
         self._access = access
         self.seen: list[tuple[UserId, frozenset[Role], bool]] = []
 
-    async def revoke_user(self, user: UserId, *, sign_out: bool) -> None:
+    async def revoke_user(self, user: UserId, /, *, sign_out: bool = True) -> None:
         """Write down whose tokens are dead."""
         self.seen.append((user, await self._access.roles(user, ACME), sign_out))
 
@@ -191,7 +191,7 @@ async def test_a_change_that_makes_tokens_untrue_revokes_them(
     access: Access, engine: AsyncEngine, clock: ManualClock, acting: Acting, root: Principal
 ) -> None:
     """A token that still calls somebody an admin is dead once they are none; repeating the call makes sure."""
-    revoked = Revoked(access)
+    revoked = Remembered(access)
     watched = Access(engine=engine, clock=clock, deadline=PATIENT, revocations=revoked)
 
     await watched.assign(root, ALICE, ACME, Role.ADMIN)

@@ -10,7 +10,7 @@ from netra_fixtures.data import ThirdPartyData
 TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / "ASVS.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (V[\d.]+) \| ([^|]+) \| ([^|]+) \|$", PAGE, re.MULTILINE)
-STATES = {"met", "not met", "caller's", "does not apply", "TODO A", "TODO B"}
+STATES = {"met", "not met", "caller's", "does not apply", "in part"}
 CHAPTERS = {"V6", "V7", "V8", "V9"}
 
 
@@ -43,4 +43,4 @@ def test_every_answer_is_one_of_five_and_what_is_met_names_its_tests() -> None:
     assert {state for _, state, _ in ROWS} <= STATES
     assert len(ROWS) == len(re.findall(r"^\| V", PAGE, re.MULTILINE))
     for _, state, shown in ROWS:
-        assert state != "met" or "`test_" in shown
+        assert state not in {"met", "in part"} or "`test_" in shown or "in the source" in shown

@@ -1,16 +1,52 @@
 """Who may do what: accounts, tokens, roles, second factors and the record of violations."""
 
 from netra_auth.access import Access
+from netra_auth.accounts import Account, Accounts, SignInPolicy
+from netra_auth.algorithms import Algorithm
+from netra_auth.challenge import Challenge, SecondFactorNeeded
 from netra_auth.change import Act, Change
+from netra_auth.email import Email
 from netra_auth.errors import (
     AccessDenied,
+    AccountUnknown,
+    AlgorithmRefused,
     AuthError,
+    ChallengeRefused,
+    ClaimRefused,
+    EmailTaken,
+    HashingOverloaded,
+    InvalidEmail,
     InvalidIdentifier,
+    KeyRefused,
+    KeyUnknown,
     LastAdministrator,
+    PasswordFault,
+    PasswordRefused,
     PermissionUnknown,
+    RefreshRefused,
+    RefreshTokenExpired,
+    RefreshTokenReused,
+    RefreshTokenRevoked,
+    RefreshTokenUnknown,
+    SecondFactorRefused,
+    SecondFactorState,
+    SecondFactorUnreadable,
+    SecretListMissing,
+    SignatureInvalid,
+    SignInRefused,
+    StepUpRequired,
     StoreUnavailable,
     TenantTaken,
+    TokenExpired,
+    TokenMalformed,
+    TokenNotYetValid,
+    TokenRefused,
+    TokenRevoked,
+    WeakKey,
 )
+from netra_auth.following import FollowPolicy, WhenBlind
+from netra_auth.guessing import GuessingPolicy, Limit, WithoutRedis
+from netra_auth.hashing import PasswordHasher
 from netra_auth.identity import (
     AccessToken,
     FamilyId,
@@ -25,10 +61,21 @@ from netra_auth.identity import (
     TokenId,
     UserId,
 )
-from netra_auth.ledger import RevokesTokens
+from netra_auth.keyring import KeyRing
+from netra_auth.keys import SigningKey, VerifyingKey
+from netra_auth.known import SecretList, common_passwords, read_secrets
 from netra_auth.log import ViolationLog
+from netra_auth.passwords import PasswordPolicy
 from netra_auth.policy import PLATFORM, AccessPolicy, Allowance, Permission, Reach
+from netra_auth.refresh import RefreshPolicy, RefreshTokens, Roles
+from netra_auth.revocation import Revocation, Revoked, RevokesTokens
+from netra_auth.revoked import Revocations
 from netra_auth.roles import Decision, Effect, Reason, Resource, Ruling, Standing, decide
+from netra_auth.second_factor import Enrolment, RecoveryCode, SecondFactors
+from netra_auth.step_up import require_recent
+from netra_auth.tokens import AccessTokens, SignedToken, TokenPolicy
+from netra_auth.totp import Hash, Totp
+from netra_auth.verifier import Verifier
 from netra_auth.violation import Kind, Violation
 
 __all__ = [
@@ -37,37 +84,102 @@ __all__ = [
     "AccessDenied",
     "AccessPolicy",
     "AccessToken",
+    "AccessTokens",
+    "Account",
+    "AccountUnknown",
+    "Accounts",
     "Act",
+    "Algorithm",
+    "AlgorithmRefused",
     "Allowance",
     "AuthError",
+    "Challenge",
+    "ChallengeRefused",
     "Change",
+    "ClaimRefused",
     "Decision",
     "Effect",
+    "Email",
+    "EmailTaken",
+    "Enrolment",
     "FamilyId",
+    "FollowPolicy",
     "Grant",
+    "GuessingPolicy",
+    "Hash",
+    "HashingOverloaded",
+    "InvalidEmail",
     "InvalidIdentifier",
+    "KeyRefused",
+    "KeyRing",
+    "KeyUnknown",
     "Kind",
     "LastAdministrator",
+    "Limit",
     "Method",
+    "PasswordFault",
+    "PasswordHasher",
+    "PasswordPolicy",
+    "PasswordRefused",
     "Permission",
     "PermissionUnknown",
     "Principal",
     "Reach",
     "Reason",
+    "RecoveryCode",
+    "RefreshPolicy",
+    "RefreshRefused",
     "RefreshToken",
+    "RefreshTokenExpired",
+    "RefreshTokenReused",
+    "RefreshTokenRevoked",
+    "RefreshTokenUnknown",
+    "RefreshTokens",
     "Resource",
+    "Revocation",
+    "Revocations",
+    "Revoked",
     "RevokesTokens",
     "Role",
+    "Roles",
     "Ruling",
+    "SecondFactorNeeded",
+    "SecondFactorRefused",
+    "SecondFactorState",
+    "SecondFactorUnreadable",
+    "SecondFactors",
+    "SecretList",
+    "SecretListMissing",
     "SessionId",
+    "SignInPolicy",
+    "SignInRefused",
+    "SignatureInvalid",
     "SignedIn",
+    "SignedToken",
+    "SigningKey",
     "Standing",
+    "StepUpRequired",
     "StoreUnavailable",
     "TenantId",
     "TenantTaken",
+    "TokenExpired",
     "TokenId",
+    "TokenMalformed",
+    "TokenNotYetValid",
+    "TokenPolicy",
+    "TokenRefused",
+    "TokenRevoked",
+    "Totp",
     "UserId",
+    "Verifier",
+    "VerifyingKey",
     "Violation",
     "ViolationLog",
+    "WeakKey",
+    "WhenBlind",
+    "WithoutRedis",
+    "common_passwords",
     "decide",
+    "read_secrets",
+    "require_recent",
 ]

@@ -7,10 +7,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_auth.change import Act, Change
 from netra_auth.errors import AccessDenied, PermissionUnknown
-from netra_auth.identity import Principal, Role, TenantId, UserId
-from netra_auth.ledger import Ledger, RevokesTokens, denial
+from netra_auth.identity import Principal, Role, TenantId, UserId, check_names
+from netra_auth.ledger import Ledger, denial
 from netra_auth.policy import PLATFORM, AccessPolicy, Permission
-from netra_auth.roles import Decision, Effect, Resource, check_names, decide
+from netra_auth.revocation import RevokesTokens
+from netra_auth.roles import Decision, Effect, Resource, decide
 from netra_auth.store import access as store
 from netra_auth.store import violations
 from netra_auth.store.database import Database

@@ -6,11 +6,42 @@ from typing import NewType
 
 from pydantic import BaseModel, SecretStr
 
+from netra_auth.errors import InvalidIdentifier
+
 UserId = NewType("UserId", str)
 TenantId = NewType("TenantId", str)
 SessionId = NewType("SessionId", str)
 TokenId = NewType("TokenId", str)
 FamilyId = NewType("FamilyId", str)
+
+_LONGEST_NAME_BYTES = 255  # four of them fit into one entry of an index
+
+
+def is_name(name: str) -> bool:
+    """Tell whether a user, tenant, session or resource can be called *name*: a store keeps it unchanged."""
+    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME_BYTES or "\x00" in name:
+        return False
+    try:
+        return len(name.encode()) <= _LONGEST_NAME_BYTES
+    except UnicodeEncodeError:
+        return False
+
+
+def check_name(name: str) -> str:
+    """Return *name* if it can be one.
+
+    Raises:
+        InvalidIdentifier: it is no text, empty, longer than 255 bytes in UTF-8, or holds NUL or a lone surrogate.
+    """
+    if not is_name(name):
+        raise InvalidIdentifier
+    return name
+
+
+def check_names(*names: str) -> None:
+    """Check each as `check_name` does."""
+    for name in names:
+        check_name(name)
 
 
 class AccessToken(SecretStr):
@@ -28,8 +59,8 @@ class Method(StrEnum):
         RFC 8176, section 2: password, one-time password. A recovery code has no name there.
     """
 
-    PASSWORD = "pwd"
-    ONE_TIME_PASSWORD = "otp"
+    PASSWORD = "pwd"  # nosec B105
+    ONE_TIME_PASSWORD = "otp"  # nosec B105
     RECOVERY_CODE = "recovery"
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Protocol
 
 from netra_auth.change import Act, Change
 from netra_auth.errors import AccessDenied, LastAdministrator, TenantTaken
-from netra_auth.identity import Principal, Role, TenantId, UserId
+from netra_auth.identity import Principal, Role, TenantId, UserId, check_names
 from netra_auth.policy import AccessPolicy, Permission
-from netra_auth.roles import Reason, check_names, refuse_role, refuse_ruling
+from netra_auth.revocation import RevokesTokens
+from netra_auth.roles import Reason, refuse_role, refuse_ruling
 from netra_auth.store import access as store
 from netra_auth.store import violations
 from netra_auth.store.database import Database, Transaction
@@ -16,16 +16,6 @@ from netra_auth.violation import Kind, Violation
 
 _WIDENING = frozenset({Act.GRANTED, Act.DENIAL_WITHDRAWN})
 _UNTRUE_IN_TOKENS = frozenset({Act.ROLE_GIVEN, Act.ROLE_TAKEN, Act.DENIED})
-
-
-class RevokesTokens(Protocol):
-    """What is told that a user's access tokens no longer say what is so."""
-
-    async def revoke_user(self, user: UserId, /, *, sign_out: bool) -> object:
-        """Revoke the access tokens issued to *user* until now, and without *sign_out* nothing else.
-
-        It may be called again at will.
-        """
 
 
 class Ledger:

@@ -7,35 +7,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator
 
-from netra_auth.errors import InvalidIdentifier
-from netra_auth.identity import Role, TenantId, UserId
+from netra_auth.identity import Role, TenantId, UserId, check_name
 from netra_auth.policy import AccessPolicy, Permission, Reach
-
-_LONGEST_NAME_BYTES = 255  # four of them fit into one entry of an index
-
-
-def check_name(name: str) -> str:
-    """Return *name* if a store keeps it unchanged.
-
-    Raises:
-        InvalidIdentifier: it is no text, empty, longer than 255 bytes in UTF-8, or holds NUL or a lone
-            surrogate.
-    """
-    if not isinstance(name, str) or not 0 < len(name) <= _LONGEST_NAME_BYTES or "\x00" in name:
-        raise InvalidIdentifier
-    try:
-        size_bytes = len(name.encode())
-    except UnicodeEncodeError:
-        raise InvalidIdentifier from None  # the driver's words would show the name
-    if size_bytes > _LONGEST_NAME_BYTES:
-        raise InvalidIdentifier
-    return name
-
-
-def check_names(*names: str) -> None:
-    """Check each as `check_name` does."""
-    for name in names:
-        check_name(name)
 
 
 def _check_optional(name: str | None) -> str | None:

@@ -1,0 +1,254 @@
+"""A refresh token works once; a second use is read as theft."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from netra_auth import (
+    Grant,
+    Kind,
+    RefreshRefused,
+    RefreshToken,
+    RefreshTokenExpired,
+    RefreshTokenReused,
+    RefreshTokenRevoked,
+    RefreshTokens,
+    RefreshTokenUnknown,
+    Revocations,
+    Role,
+    SessionId,
+    SignedIn,
+    TokenRevoked,
+    UserId,
+    Verifier,
+    ViolationLog,
+)
+from netra_fixtures import Goal, ManualClock, Tier, business_value, eventually
+
+pytestmark = business_value(
+    tier=Tier.FREE, goals={Goal.SECURITY}, impact="a stolen token cannot be used unnoticed"
+)
+
+OpenVerifier = Callable[..., Awaitable[Verifier]]
+ALICE = UserId("alice")
+
+
+async def test_reusing_a_refresh_token_revokes_its_whole_family(
+    refresh_tokens: RefreshTokens, verifier: Verifier, log: ViolationLog, alice: SignedIn
+) -> None:
+    """Two holders of one token cannot both be the user, so neither stays signed in."""
+    first = await refresh_tokens.issue(alice)
+    second = await refresh_tokens.rotate(first.refresh_token)
+    verifier.verify(second.access_token)
+
+    with pytest.raises(RefreshTokenReused) as caught:
+        await refresh_tokens.rotate(first.refresh_token, address="203.0.113.7")
+
+    assert caught.value.family == second.family
+    assert not await refresh_tokens.is_live(second.refresh_token)
+    with pytest.raises(RefreshTokenRevoked):
+        await refresh_tokens.rotate(second.refresh_token)
+    [violation] = await log.find(kind=Kind.REFRESH_REUSED)
+    assert (violation.user, violation.address) == (ALICE, "203.0.113.7")
+
+    async def access_is_over() -> None:
+        try:
+            verifier.verify(second.access_token)
+        except TokenRevoked:
+            return
+        raise AssertionError("the access token is still accepted")
+
+    await eventually(access_is_over, seconds=10)
+
+
+async def test_a_refresh_brings_the_roles_that_hold_now(
+    refresh_tokens: RefreshTokens, verifier: Verifier, alice: SignedIn, known_roles: Any
+) -> None:
+    """Who is made an administrator need not sign in again, and who is no longer one can't keep it."""
+    grant = await refresh_tokens.issue(alice)
+    known_roles.held[ALICE] = frozenset({Role.ADMIN})
+
+    renewed = await refresh_tokens.rotate(grant.refresh_token)
+
+    assert verifier.verify(grant.access_token).roles == {Role.STANDARD_USER}
+    principal = verifier.verify(renewed.access_token)
+    assert (principal.roles, principal.session) == ({Role.ADMIN}, grant.session)
+    assert (principal.user, principal.methods) == (alice.user, alice.methods)
+
+
+async def test_a_refresh_token_that_lies_unused_expires(
+    refresh_tokens: RefreshTokens, alice: SignedIn, clock: ManualClock
+) -> None:
+    """A forgotten laptop is signed out after a week."""
+    grant = await refresh_tokens.issue(alice)
+
+    clock.advance(timedelta(days=7))
+
+    assert not await refresh_tokens.is_live(grant.refresh_token)
+    with pytest.raises(RefreshTokenExpired):
+        await refresh_tokens.rotate(grant.refresh_token)
+
+
+async def test_a_family_ends_at_its_age_however_much_it_is_used(
+    refresh_tokens: RefreshTokens, alice: SignedIn, clock: ManualClock, engine: AsyncEngine
+) -> None:
+    """Once a month the user proves again who they are."""
+    grant = await refresh_tokens.issue(alice)
+    for _ in range(5):
+        clock.advance(timedelta(days=6) - timedelta(seconds=1))
+        grant = await refresh_tokens.rotate(grant.refresh_token)
+    assert await refresh_tokens.is_live(grant.refresh_token)
+
+    clock.advance(timedelta(seconds=5))
+
+    with pytest.raises(RefreshTokenExpired):
+        await refresh_tokens.rotate(grant.refresh_token)
+    await refresh_tokens.purge()
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("select count(*) from auth.refresh_token")) == 0
+
+
+async def test_only_the_digest_of_a_refresh_token_is_stored(
+    refresh_tokens: RefreshTokens, alice: SignedIn, engine: AsyncEngine
+) -> None:
+    """Who copies the database can't sign in with it."""
+    grant = await refresh_tokens.issue(alice)
+    secret = grant.refresh_token.get_secret_value()
+
+    async with engine.connect() as connection:
+        rows = (await connection.execute(text("select t::text from auth.refresh_token as t"))).scalars().all()
+        digests = (await connection.execute(text("select digest from auth.refresh_token"))).scalars().all()
+
+    assert digests == [hashlib.sha256(secret.encode()).digest()]
+    assert secret not in "".join(rows)
+    assert secret not in repr(grant) + str(grant)
+
+
+async def test_a_sign_out_ends_the_refresh_token_and_its_session(
+    refresh_tokens: RefreshTokens, alice: SignedIn
+) -> None:
+    """After signing out nobody goes on with what is left on the machine; other sessions do."""
+    grant, other = await refresh_tokens.issue(alice), await refresh_tokens.issue(alice)
+
+    await refresh_tokens.revoke(grant.refresh_token)
+
+    with pytest.raises(RefreshTokenRevoked):
+        await refresh_tokens.rotate(grant.refresh_token)
+    assert await refresh_tokens.is_live(other.refresh_token)
+
+
+async def test_a_revoked_session_or_user_can_t_refresh(
+    refresh_tokens: RefreshTokens, revocations: Revocations, alice: SignedIn
+) -> None:
+    """Whoever is signed out by an administrator can't fetch a new token a minute later."""
+    one = await refresh_tokens.issue(alice, session=SessionId("one"))
+    two = await refresh_tokens.issue(alice, session=SessionId("two"))
+
+    await revocations.revoke_user(ALICE, sign_out=False)
+    await revocations.revoke_session(SessionId("one"))
+    assert not await refresh_tokens.is_live(one.refresh_token)
+    assert await refresh_tokens.is_live(two.refresh_token)
+
+    await revocations.revoke_user(ALICE)
+    assert not await refresh_tokens.is_live(two.refresh_token)
+
+
+async def test_a_revocation_during_a_refresh_covers_the_new_token(
+    refresh_tokens: RefreshTokens, revocations: Revocations, verifier: Verifier, alice: SignedIn,
+    clock: ManualClock, known_roles: Any,
+) -> None:  # fmt: skip
+    """A token with roles that were just taken away is not accepted, even if it was being made just then."""
+    grant = await refresh_tokens.issue(alice)
+    clock.advance(timedelta(seconds=1))
+    ask = known_roles.roles
+
+    async def roles_that_change(*who: str) -> frozenset[Role]:
+        held: frozenset[Role] = await ask(*who)
+        clock.advance(timedelta(seconds=1))
+        await revocations.revoke_user(ALICE, sign_out=False)
+        clock.advance(timedelta(seconds=1))
+        return held
+
+    known_roles.roles = roles_that_change
+    renewed = await refresh_tokens.rotate(grant.refresh_token)
+
+    async def refused() -> None:
+        try:
+            verifier.verify(renewed.access_token)
+        except TokenRevoked:
+            return
+        raise AssertionError("the access token is still accepted")
+
+    await eventually(refused, seconds=10)
+
+
+async def test_a_sign_in_from_before_a_sign_out_everywhere_gets_no_token(
+    refresh_tokens: RefreshTokens, revocations: Revocations, alice: SignedIn, clock: ManualClock
+) -> None:
+    """Who signed in with a password in the moment in which it was changed is not let in with it."""
+    clock.advance(timedelta(seconds=1))
+    await revocations.revoke_user(ALICE, sign_out=False)
+    kept = await refresh_tokens.issue(alice)
+    await revocations.revoke_user(ALICE)
+
+    with pytest.raises(RefreshTokenRevoked):
+        await refresh_tokens.issue(alice)
+
+    assert not await refresh_tokens.is_live(kept.refresh_token)
+    again = alice.model_copy(update={"at": clock.now()})
+    assert await refresh_tokens.is_live((await refresh_tokens.issue(again)).refresh_token)
+
+
+async def race(refresh_tokens: RefreshTokens, alice: SignedIn, at_once: int) -> None:
+    """Trade one token many times at once, and hold what came of it against the rule."""
+    grant = await refresh_tokens.issue(alice)
+
+    outcomes = await asyncio.gather(
+        *(refresh_tokens.rotate(grant.refresh_token) for _ in range(at_once)), return_exceptions=True
+    )
+
+    won = [outcome for outcome in outcomes if isinstance(outcome, Grant)]
+    lost = [outcome for outcome in outcomes if isinstance(outcome, RefreshTokenReused)]
+    assert (len(won), len(lost)) == (1, at_once - 1)
+    assert not await refresh_tokens.is_live(won[0].refresh_token)
+
+
+async def test_raced_refreshes_have_one_winner_and_end_the_family(
+    refresh_tokens: RefreshTokens, alice: SignedIn
+) -> None:
+    """However a thief times it, he and the user never both get a token, and theft is noticed."""
+    for _ in range(10):
+        await race(refresh_tokens, alice, at_once=20)
+
+
+@pytest.mark.soak
+async def test_ten_thousand_raced_refreshes_have_one_winner_each(
+    refresh_tokens: RefreshTokens, alice: SignedIn
+) -> None:
+    """What holds two hundred times holds ten thousand times."""
+    for _ in range(500):
+        await race(refresh_tokens, alice, at_once=20)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "short", "x" * 1_000_000, "x" * 42 + "\0", "x" * 42 + "\ud800", "é" * 43, "x" * 43 + "\n"],
+    ids=["empty", "short", "1 MB", "nul", "surrogate", "not ASCII", "line feed"],
+)
+async def test_what_is_no_refresh_token_is_unknown(
+    refresh_tokens: RefreshTokens, engine: AsyncEngine, text: str
+) -> None:
+    """Nonsense opens nothing, and is neither sent to a store nor shown back."""
+    with pytest.raises(RefreshTokenUnknown) as caught:
+        await refresh_tokens.rotate(RefreshToken(text))
+
+    assert len(str(caught.value)) < 100
+    assert not await refresh_tokens.is_live(text)
+    with pytest.raises(RefreshRefused):
+        await refresh_tokens.revoke("A" * 43)
