@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512
 from cryptography.hazmat.primitives.twofactor.totp import TOTP
+from hypothesis import HealthCheck, settings
 from pydantic import SecretBytes, SecretStr
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -60,6 +61,8 @@ from netra_fixtures import (
 )
 
 PATIENT = timedelta(seconds=30)  # a busy machine is no outage
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # a slow example is no failure there either
 FOLLOWING = FollowPolicy(trust=PATIENT, record_trust=2 * PATIENT, deadline=PATIENT)
 
 
@@ -265,9 +268,10 @@ async def open_accounts(
         async def open_one(
             *, engine: AsyncEngine = engine, redis: Redis = redis_client, policy: PasswordPolicy = QUICK,
             guessing: GuessingPolicy | None = None, revocations: RevokesTokens = revoked, totp: Totp | None = None,
-            key: bytes = b"k" * 32, deadline: timedelta = PATIENT, waiting: int = 200, attempts: int = 5,
+            key: bytes = b"k" * 32, deadline: timedelta = PATIENT,
+            redis_within: timedelta = PATIENT, waiting: int = 200, attempts: int = 5,
         ) -> Installation:  # fmt: skip
-            limits = guessing or GuessingPolicy(address=LENIENT)
+            limits = guessing or GuessingPolicy(address=LENIENT, deadline=redis_within)
             hasher = await opened.enter_async_context(PasswordHasher(policy, waiting=waiting))
             factors = await opened.enter_async_context(
                 SecondFactors(

@@ -70,8 +70,8 @@ async def alice(accounts: Accounts) -> Account:
 @pytest.fixture
 async def guess(redis_client: Redis, namespace: str, clock: ManualClock) -> AsyncIterator[Guessing]:
     """The limits by account and by address, of three wrong attempts each."""
-    policy = GuessingPolicy(account=LIMIT, address=LIMIT)
-    guessing = Guessing(redis=redis_client, namespace=namespace, policy=policy, clock=clock, deadline=PATIENT)
+    policy = GuessingPolicy(account=LIMIT, address=LIMIT, deadline=PATIENT)
+    guessing = Guessing(redis=redis_client, namespace=namespace, policy=policy, clock=clock)
     yield guessing
     await guessing.close()
 
@@ -221,13 +221,8 @@ async def _play(endpoint: RedisEndpoint, namespace: str, acts: list[str | int]) 
     clock = ManualClock()
     failures, since, until = 0, clock.now(), clock.now()
     async with endpoint.client() as redis:
-        guess = Guessing(
-            redis=redis,
-            namespace=namespace,
-            policy=GuessingPolicy(account=LIMIT),
-            clock=clock,
-            deadline=PATIENT,
-        )
+        policy = GuessingPolicy(account=LIMIT, deadline=PATIENT)
+        guess = Guessing(redis=redis, namespace=namespace, policy=policy, clock=clock)
         for act in acts:
             if isinstance(act, int):
                 clock.advance(timedelta(seconds=act))
@@ -259,9 +254,9 @@ async def test_without_redis_nobody_signs_in(
     fault: Cut | Reset | HalfOpen,
 ) -> None:
     """Where attempts can't be counted, no password is tried, and nobody waits for long."""
-    one = await open_accounts(redis=linked_redis, deadline=HASTY)
+    one = await open_accounts(redis=linked_redis, redis_within=HASTY)
 
-    async with redis_link.fault(fault), within(seconds=HASTY.total_seconds() * 1.5):
+    async with redis_link.fault(fault), within(seconds=HASTY.total_seconds() * 2):
         with pytest.raises(StoreUnavailable) as unavailable:
             await one.accounts.sign_in(alice.email, HORSE, address=HOME)
 
@@ -278,8 +273,8 @@ async def test_an_installation_may_choose_to_go_on_without_limits(
     fault: Cut | Reset | HalfOpen,
 ) -> None:
     """Who would rather have users work than guessing limited says so, and passwords are still checked."""
-    policy = GuessingPolicy(without_redis=WithoutRedis.OPEN)
-    one = await open_accounts(redis=linked_redis, guessing=policy, deadline=timedelta(milliseconds=200))
+    policy = GuessingPolicy(without_redis=WithoutRedis.OPEN, deadline=timedelta(milliseconds=200))
+    one = await open_accounts(redis=linked_redis, guessing=policy)
 
     async with redis_link.fault(fault), within(seconds=20):
         with pytest.raises(SignInRefused):

@@ -149,7 +149,9 @@ async def test_of_many_at_once_one_spends_a_code(
     code_of: CodeOf, log: ViolationLog, which: str,
 ) -> None:  # fmt: skip
     """A code that was read over a shoulder, and is sent in the same moment, works for one of the two."""
-    lenient = GuessingPolicy(account=Limit(failures=1000, first_delay=timedelta(seconds=1)))
+    lenient = GuessingPolicy(
+        account=Limit(failures=1000, first_delay=timedelta(seconds=1)), deadline=timedelta(seconds=30)
+    )
     processes = [(await open_accounts(guessing=lenient)).factors for _ in range(2)]
     code = code_of(app) if which == "app" else papers[0]
 
@@ -401,9 +403,9 @@ async def test_without_redis_no_code_is_tried(
     code_of: CodeOf, linked_redis: Redis, redis_link: ServiceLink[RedisEndpoint], fault: Cut | HalfOpen,
 ) -> None:  # fmt: skip
     """Where guesses can't be counted, none is made, and the code is still good afterwards."""
-    one = await open_accounts(redis=linked_redis, deadline=timedelta(seconds=2))
+    one = await open_accounts(redis=linked_redis, redis_within=timedelta(seconds=2))
 
-    async with redis_link.fault(fault), within(seconds=3):
+    async with redis_link.fault(fault), within(seconds=4):
         with pytest.raises(StoreUnavailable) as unavailable:
             await one.factors.verify(alice.id, papers[0])
 

@@ -74,9 +74,8 @@ class Accounts:
         self._clock = clock
         self._database = Database(engine, deadline=deadline)
         self._guessing = Guessing(
-            redis=redis, namespace=f"{namespace}:passwords", policy=policy.guessing, clock=clock,
-            deadline=deadline,
-        )  # fmt: skip
+            redis=redis, namespace=f"{namespace}:passwords", policy=policy.guessing, clock=clock
+        )
         self._challenges = Challenges(
             redis=redis, namespace=namespace, lifetime=policy.challenge_lifetime,
             attempts=policy.challenge_attempts, clock=clock, deadline=deadline,

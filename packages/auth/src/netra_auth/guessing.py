@@ -79,7 +79,7 @@ class WithoutRedis(StrEnum):
 
 
 class GuessingPolicy(BaseModel, frozen=True):
-    """Limits by account and by address.
+    """Limits by account and by address; `deadline` is how long Redis may take to count an attempt.
 
     Source:
         NIST SP 800-63B-4, section 3.2.2: no more than 100 in a row, and delays that grow.
@@ -88,6 +88,7 @@ class GuessingPolicy(BaseModel, frozen=True):
     account: Limit = Limit(failures=5)
     address: Limit = Limit(failures=50, forgets=timedelta(minutes=1))
     without_redis: WithoutRedis = WithoutRedis.CLOSED
+    deadline: timedelta = Field(default=timedelta(seconds=2), gt=timedelta(0))
 
 
 class Attempt(BaseModel, frozen=True):
@@ -114,9 +115,9 @@ class Guessing:
 
     def __init__(
         self, *, redis: Redis, namespace: str, policy: GuessingPolicy,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC), deadline: timedelta,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:  # fmt: skip
-        self._memory = Memory(redis, deadline=deadline)
+        self._memory = Memory(redis, deadline=policy.deadline)
         self._namespace = namespace
         self._policy = policy
         self._clock = clock

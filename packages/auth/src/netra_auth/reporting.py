@@ -51,9 +51,7 @@ class Reporter:
         while self._waiting:
             batch = list(islice(self._waiting, _AT_ONCE))
             try:
-                async with self._database.transaction() as transaction:
-                    for violation in batch:
-                        await violations.add(transaction, violation)
+                await violations.add(self._database, *batch)
             except StoreUnavailable:
                 return False
             for _ in batch:

@@ -65,9 +65,7 @@ class SecondFactors:
         self._recovery_codes = recovery_codes
         self._clock = clock
         self._database = Database(engine, deadline=deadline)
-        self._guessing = Guessing(
-            redis=redis, namespace=f"{namespace}:codes", policy=guessing, clock=clock, deadline=deadline
-        )
+        self._guessing = Guessing(redis=redis, namespace=f"{namespace}:codes", policy=guessing, clock=clock)
 
     async def __aenter__(self) -> Self:
         return self

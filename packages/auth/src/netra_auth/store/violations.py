@@ -12,7 +12,8 @@ from netra_auth.violation import Kind, Violation
 
 _ADD = text(
     "insert into auth.violation (at, kind, user_id, tenant_id, address, detail)"
-    " values (:at, :kind, :user, :tenant, :address, cast(:detail as jsonb))"
+    " select * from unnest(cast(:at as timestamptz[]), cast(:kinds as text[]), cast(:users as text[]),"
+    " cast(:tenants as text[]), cast(:addresses as text[]), cast(:details as jsonb[]))"
 )
 _FIND = text(
     "select id, at, kind, user_id, tenant_id, address, detail from auth.violation"
@@ -22,13 +23,17 @@ _FIND = text(
 _LAST = 2**63 - 1
 
 
-async def add(within: Database | Transaction, violation: Violation) -> None:
-    """Write a violation down."""
+async def add(within: Database | Transaction, *found: Violation) -> None:
+    """Write violations down, in their order."""
     await within.execute(
         _ADD,
-        at=violation.at, kind=violation.kind.value, user=violation.user, tenant=violation.tenant,
-        address=violation.address, detail=json.dumps(violation.detail),
-    )  # fmt: skip
+        at=[one.at for one in found],
+        kinds=[one.kind.value for one in found],
+        users=[one.user for one in found],
+        tenants=[one.tenant for one in found],
+        addresses=[one.address for one in found],
+        details=[json.dumps(one.detail) for one in found],
+    )
 
 
 async def find(
