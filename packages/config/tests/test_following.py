@@ -1,0 +1,224 @@
+"""A change reaches every process at once, and no outage leaves one with half of it or with nothing."""
+
+import asyncio
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from netra_config import ConfigPolicy, ConfigService, DriftKind, Edit, StoreUnavailable, TenantId
+from netra_fixtures import (
+    Cut,
+    Goal,
+    HalfOpen,
+    ManualClock,
+    PostgresEndpoint,
+    RedisEndpoint,
+    ServiceLink,
+    Tier,
+    business_value,
+    eventually,
+    within,
+)
+
+from .shop import LaterShop, Shop
+
+pytestmark = business_value(
+    tier=Tier.FREE,
+    goals={Goal.STABILITY},
+    impact="operators see their change work at once, and an outage changes nothing",
+)
+
+Open = Callable[..., Awaitable[ConfigService[Any]]]
+SIGNED = {"author": "Ada", "reason": "it was asked for"}
+DEADLINE = timedelta(seconds=2)
+POLLING = ConfigPolicy(deadline=DEADLINE, poll_every=timedelta(milliseconds=100))
+ACME = TenantId("acme")
+
+
+async def reaches(config: ConfigService[Any], version: int) -> None:
+    """Wait until a process has a version."""
+
+    async def arrived() -> None:
+        assert config.version == version
+
+    await eventually(arrived, seconds=20)
+
+
+async def test_another_process_hears_of_a_change(
+    config: ConfigService[Shop], another_process: Callable[..., Awaitable[Process]]
+) -> None:
+    """Its next poll is ten minutes away, so what told it was the announcement."""
+    listener = await another_process()
+    assert listener.stdout is not None
+
+    async with within(seconds=30):
+        assert await listener.stdout.readline() == b"3\n"
+        await config.commit(Edit(set={"retries": 8}), base=0, **SIGNED)
+        heard = await listener.stdout.readline()
+
+    assert heard == b"8\n"
+
+
+@pytest.mark.parametrize("fault", [Cut(), HalfOpen()], ids=["cut", "half-open"])
+async def test_with_redis_out_of_reach_the_poll_carries_a_change(
+    open_config: Open, linked_redis: Redis, redis_link: ServiceLink[RedisEndpoint], fault: Cut | HalfOpen
+) -> None:
+    """Losing the announcement costs at most the poll interval, for who changes and for who reads."""
+    writing, reading = [await open_config(redis=linked_redis, policy=POLLING) for _ in range(2)]
+
+    async with redis_link.fault(fault):
+        await writing.commit(Edit(set={"retries": 8}), base=0, **SIGNED)
+        await reaches(reading, 1)
+
+    assert reading.current.retries == 8
+
+
+async def test_a_listener_that_was_cut_off_listens_again(
+    open_config: Open, linked_redis: Redis, redis_link: ServiceLink[RedisEndpoint]
+) -> None:
+    """What came meanwhile is made up for once the announcements are back, long before the next poll."""
+    writing, reading = await open_config(), await open_config(redis=linked_redis)
+
+    async with redis_link.fault(Cut()):
+        await writing.commit(Edit(set={"retries": 8}), base=0, **SIGNED)
+    await reaches(reading, 1)
+    await writing.commit(Edit(set={"retries": 9}), base=1, **SIGNED)
+    await reaches(reading, 2)
+
+    assert reading.health().listening
+
+
+@pytest.mark.parametrize("fault", [Cut(), HalfOpen()], ids=["cut", "half-open"])
+async def test_with_postgresql_out_of_reach_the_last_good_settings_serve_and_say_their_age(
+    open_config: Open, linked_engine: AsyncEngine, postgres_link: ServiceLink[PostgresEndpoint], clock: ManualClock,
+    fault: Cut | HalfOpen,
+) -> None:  # fmt: skip
+    """Users go on working while operators can see for how long nothing was confirmed."""
+    writing = await open_config()
+    await writing.commit(Edit(set={"retries": 8}), base=0, **SIGNED)
+    reading = await open_config(engine=linked_engine, policy=POLLING, clock=clock)
+
+    async with postgres_link.fault(fault), within(seconds=30):
+        with pytest.raises(StoreUnavailable):
+            await reading.refresh()
+        clock.advance(timedelta(minutes=5))
+        await writing.commit(Edit(set={"retries": 9}), base=1, **SIGNED)
+        with pytest.raises(StoreUnavailable):
+            await reading.commit(Edit(set={"retries": 1}), base=1, **SIGNED)
+        health = reading.health()
+
+        assert (reading.current.retries, health.version, health.age) == (8, 1, timedelta(minutes=5))
+
+    await reaches(reading, 2)
+    assert reading.health().age == timedelta()
+
+
+async def test_without_postgresql_a_process_does_not_start_blind(
+    open_config: Open, linked_engine: AsyncEngine, postgres_link: ServiceLink[PostgresEndpoint]
+) -> None:
+    """A process without settings would run on defaults that nobody chose."""
+    assert (await open_config()).version == 0
+
+    async with postgres_link.fault(HalfOpen()), within(seconds=20):
+        with pytest.raises(StoreUnavailable):
+            await open_config(engine=linked_engine, policy=POLLING)
+
+
+@pytest.mark.parametrize(
+    "changes", [60, pytest.param(3_000, marks=[pytest.mark.soak, pytest.mark.timeout(900)])]
+)
+async def test_no_reader_sees_half_a_change(open_config: Open, changes: int) -> None:
+    """Values that were changed together are read together, for everybody and for a tenant."""
+    writing, reading = await open_config(), await open_config()
+    torn, seen, done = [], set(), asyncio.Event()
+
+    async def read() -> None:
+        while not done.is_set():
+            now, snapshot = reading.current, reading.snapshot
+            own = snapshot.tenants.get(ACME, snapshot.values)
+            title, limits, version = now.title, now.limits, snapshot.version
+            seen.add(version)
+            if version and {title, str(limits["a"]), own.words["a"], str(version)} != {title}:
+                torn.append((version, title, limits, own.words))
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as running:
+        running.create_task(read())
+        for base in range(changes):
+            number = base + 1
+            flag = Edit(set={"title": str(number), "limits.a": number, "words.a": str(number)})
+            await writing.commit(flag, base=base, **SIGNED)
+        await reaches(reading, changes)
+        done.set()
+
+    assert torn == []
+    assert len(seen) > 1
+
+
+async def test_a_process_that_can_not_take_up_a_revision_keeps_its_last_and_says_so(
+    open_config: Open,
+) -> None:
+    """During an upgrade the old release goes on with what it understands."""
+    old = await open_config(schema=LaterShop, process="later")
+    writing = await open_config(process="writer")
+    await writing.commit(Edit(set={"retries": 5}), base=0, **SIGNED)
+    await reaches(old, 1)
+
+    await writing.commit(Edit(set={"retries": 9}), base=1, **SIGNED)
+
+    async def told() -> None:
+        assert (DriftKind.REFUSING, "later") in {(one.kind, one.where) for one in await writing.drift()}
+
+    await eventually(told, seconds=20)
+    refused = old.health().refused
+    assert refused is not None
+    assert (old.current.retries, refused.version, refused.faults[0].path) == (5, 2, "/values/retries")
+    await writing.rollback(1, base=2, **SIGNED)
+    await reaches(old, 3)
+    assert old.health().refused is None
+
+
+async def test_a_killed_process_is_forgotten_after_its_lease(
+    open_config: Open, another_process: Callable[..., Awaitable[Process]], redis_client: Redis, namespace: str
+) -> None:
+    """The list of who runs what holds the living."""
+    config = await open_config(process="ours")
+    listener = await another_process()
+    assert listener.stdout is not None
+
+    async def reported() -> None:
+        assert {one.process for one in await config.running()} == {"ours", "another"}
+
+    async with within(seconds=30):
+        await listener.stdout.readline()
+    await eventually(reported, seconds=20)
+    listener.kill()
+    await listener.wait()
+    left = await redis_client.pttl(f"{namespace}:config:test:process:another")
+    await redis_client.pexpire(f"{namespace}:config:test:process:another", 1)
+
+    async def forgotten() -> None:
+        assert {one.process for one in await config.running()} == {"ours"}
+
+    assert 0 < left <= 15_000
+    await eventually(forgotten, seconds=20)
+
+
+async def test_another_installation_is_not_heard(open_config: Open, namespace: str) -> None:
+    """A change that comes after theirs is the first one we see."""
+    ours, reading, theirs = (
+        await open_config(),
+        await open_config(),
+        await open_config(namespace=f"{namespace}:other"),
+    )
+
+    await theirs.commit(Edit(set={"retries": 1}), base=0, **SIGNED)
+    await ours.commit(Edit(set={"retries": 2}), base=0, **SIGNED)
+    await reaches(reading, 1)
+
+    assert (reading.current.retries, theirs.current.retries) == (2, 1)
