@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import auth
+import config
 import isolation
 import passwords
 import runs
@@ -57,6 +58,7 @@ SUBJECTS: dict[str, Callable[[Subject], Iterator[Figure]]] = {
     "sessions": sessions.measure,
     "auth": auth.measure,
     "passwords": passwords.measure,
+    "config": config.measure,
 }
 
 
