@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
@@ -26,6 +27,9 @@ from netra_fixtures import (
 )
 
 from .shop import Shop
+
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # a slow example on a busy machine is no failure
 
 OpenConfig = Callable[..., Awaitable[ConfigService[Any]]]
 # a busy machine is no outage, and what arrives arrived by announcement: no poll comes during a test
