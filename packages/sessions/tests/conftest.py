@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,6 +24,7 @@ from netra_fixtures import (
     RedisEndpoint,
     ServiceLink,
 )
+from netra_fixtures.data import ThirdPartyData
 from netra_sessions import SessionPolicy, Sessions, SessionToken
 
 OpenSessions = Callable[..., Sessions]
@@ -122,3 +124,18 @@ async def another_process(
         if process.returncode is None:
             process.kill()
         await process.communicate()
+
+
+@pytest.fixture
+def naughty(third_party_data: ThirdPartyData) -> list[str]:
+    """Read the published strings that break careless code."""
+    texts: list[str] = []
+    for file in third_party_data.files("bad-inputs", "payloads/*.txt"):
+        lines = [line.decode("utf-8", "replace") for line in file.read_bytes().split(b"\n")]
+        third_party_data.read(file, cases=len(lines))
+        texts += lines
+    for file in third_party_data.files("bad-inputs", "*.json"):
+        strings = [text for text in json.loads(file.read_text(encoding="utf-8")) if isinstance(text, str)]
+        third_party_data.read(file, cases=len(strings))
+        texts += strings
+    return list(dict.fromkeys(texts))

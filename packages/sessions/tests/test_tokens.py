@@ -1,6 +1,5 @@
 """A token opens its own session and no other, and anything else is refused alike."""
 
-import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 
@@ -9,7 +8,7 @@ from redis.asyncio import Redis
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_fixtures import Goal, PrivateRedis, ThirdPartyData, Tier, business_value
+from netra_fixtures import Goal, PrivateRedis, Tier, business_value
 from netra_sessions import SessionEnded, SessionNotFound, SessionPolicy, Sessions, UserId
 
 pytestmark = business_value(
@@ -163,18 +162,3 @@ async def test_published_attack_strings_open_nothing(sessions: Sessions, naughty
         assert str(refused.value) == str(SessionNotFound())
 
     assert (await sessions.validate(live.token)).user == ALICE
-
-
-@pytest.fixture
-def naughty(third_party_data: ThirdPartyData) -> list[str]:
-    """Read the published strings that break careless code."""
-    texts: list[str] = []
-    for file in third_party_data.files("bad-inputs", "payloads/*.txt"):
-        lines = [line.decode("utf-8", "replace") for line in file.read_bytes().split(b"\n")]
-        third_party_data.read(file, cases=len(lines))
-        texts += lines
-    for file in third_party_data.files("bad-inputs", "*.json"):
-        strings = [text for text in json.loads(file.read_text(encoding="utf-8")) if isinstance(text, str)]
-        third_party_data.read(file, cases=len(strings))
-        texts += strings
-    return list(dict.fromkeys(texts))

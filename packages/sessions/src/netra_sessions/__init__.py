@@ -1,7 +1,8 @@
-"""Users stay signed in: sessions with PostgreSQL as their record and Redis for every request."""
+"""Users stay signed in, and hear at once of what is done for them: sessions, and the gateway of their events."""
 
 from netra_sessions.endings import Endings
 from netra_sessions.errors import (
+    EventRefused,
     SessionEnded,
     SessionExpired,
     SessionNotFound,
@@ -11,6 +12,7 @@ from netra_sessions.errors import (
     TooManySessions,
     VersionConflict,
 )
+from netra_sessions.history import HistoryPolicy, Published, Publisher
 from netra_sessions.session import (
     Difference,
     Ending,
@@ -33,8 +35,12 @@ __all__ = [
     "EndReason",
     "Ending",
     "Endings",
+    "EventRefused",
+    "HistoryPolicy",
     "IssuedSession",
     "Mended",
+    "Published",
+    "Publisher",
     "Purge",
     "Reconciliation",
     "Session",

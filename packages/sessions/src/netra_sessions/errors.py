@@ -1,4 +1,4 @@
-"""What can go wrong with a session.
+"""What can go wrong with a session and with the events that reach it.
 
 SessionsError
 ├── SessionRefused       the token opens nothing; the user signs in again
@@ -7,6 +7,8 @@ SessionsError
 │   └── SessionEnded
 ├── TooManySessions
 ├── VersionConflict
+├── EventRefused
+├── HandshakeRefused
 └── StoreUnavailable
 """
 
@@ -69,6 +71,24 @@ class VersionConflict(SessionsError):
         )
         self.expected = expected
         self.current = current
+
+
+class EventRefused(SessionsError):
+    """An event is none of the contract's; *part* says where: kind, user, run, event_id, data or size."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(
+            f"the event's {part} is not what the contract allows; see netra_sessions.events and the policy's limit"
+        )
+        self.part = part
+
+
+class HandshakeRefused(SessionsError):
+    """A gateway did not let the client in, with this HTTP status, also with a fresh token."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the gateway refused the token ({status}); ask the user to sign in again")
+        self.status = status
 
 
 class StoreUnavailable(SessionsError):

@@ -27,10 +27,10 @@ class _Interrupted(Exception):
     """The task that sent for others was cancelled; they send again."""
 
 
-def private_pool(redis: Redis) -> ConnectionPool:
+def private_pool(redis: Redis, **differently: object) -> ConnectionPool:
     """Open a pool to the server of *redis* whose reads wait as long as the caller does."""
     pool = redis.connection_pool
-    settings = {**pool.connection_kwargs, "socket_timeout": None, "health_check_interval": 0}
+    settings = {**pool.connection_kwargs, "socket_timeout": None, "health_check_interval": 0, **differently}
     return ConnectionPool(
         connection_class=pool.connection_class, **{**settings, "retry": Retry(NoBackoff(), 0)}
     )
