@@ -1,14 +1,16 @@
-"""What the tests of sessions share: installations on the test's own services, straight or over spoiled links."""
+"""What the tests share: sessions, gateways and screens on the test's own services, straight or over links."""
 
 import asyncio
 import hashlib
 import json
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -23,9 +25,29 @@ from netra_fixtures import (
     PrivateRedis,
     RedisEndpoint,
     ServiceLink,
+    WebSocketLink,
+    WebSocketLinkFactory,
+    within,
 )
 from netra_fixtures.data import ThirdPartyData
-from netra_sessions import SessionPolicy, Sessions, SessionToken
+from netra_sessions import (
+    Authentication,
+    ClientPolicy,
+    Gateway,
+    GatewayPolicy,
+    HistoryPolicy,
+    IssuedSession,
+    Publisher,
+    RealtimeClient,
+    SessionPolicy,
+    Sessions,
+    SessionToken,
+    UserId,
+    Verifier,
+)
+from netra_sessions.gateway import Endings
+
+from .tokens import TokenRefused, Tokens
 
 OpenSessions = Callable[..., Sessions]
 PATIENT = SessionPolicy(deadline=timedelta(seconds=30))  # a busy machine is no outage
@@ -139,3 +161,155 @@ def naughty(third_party_data: ThirdPartyData) -> list[str]:
         third_party_data.read(file, cases=len(strings))
         texts += strings
     return list(dict.fromkeys(texts))
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    """Sign access tokens that the test's gateways accept."""
+    return Tokens(b"the test's own key, known to its gateways alone")
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """A user's session, and an access token for it."""
+
+    issued: IssuedSession
+    token: str
+
+    def __call__(self) -> str:
+        """Give the token to a client that connects."""
+        return self.token
+
+
+@pytest.fixture
+def sign_in(sessions: Sessions, tokens: Tokens) -> Callable[..., Awaitable[SignedIn]]:
+    """Sign a user in."""
+
+    async def sign_in(user: str, **lasting: timedelta) -> SignedIn:
+        issued = await sessions.create(UserId(user))
+        return SignedIn(issued, tokens.sign(user, str(issued.session.id), **lasting))
+
+    return sign_in
+
+
+@dataclass(frozen=True)
+class Served:
+    """A gateway in the test's process, and a link to it that a test can spoil."""
+
+    gateway: Gateway
+    link: WebSocketLink
+
+    @property
+    def uri(self) -> str:
+        """Where clients connect to."""
+        return self.link.uri
+
+
+@pytest.fixture
+async def open_gateway(
+    redis_client: Redis,
+    namespace: str,
+    sessions: Sessions,
+    tokens: Tokens,
+    websocket_link: WebSocketLinkFactory,
+) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
+    """Open gateways in this process, each with a link to it."""
+    async with AsyncExitStack() as opened:
+
+        async def open_one(
+            *, redis: Redis = redis_client, origins: tuple[str, ...] = (), verifier: Verifier = tokens,
+            endings: Endings = sessions.endings, **policy: Any,
+        ) -> Served:  # fmt: skip
+            gateway = Gateway(
+                redis=redis, namespace=namespace, endings=endings, origins=origins,
+                authentication=Authentication(verifier, refusals=(TokenRefused,)),
+                policy=GatewayPolicy(**{"deadline": timedelta(seconds=10)} | policy),
+            )  # fmt: skip
+            await opened.enter_async_context(gateway)
+            return Served(gateway, await opened.enter_async_context(websocket_link(gateway.uri)))
+
+        yield open_one
+
+
+@pytest.fixture
+async def gateway(open_gateway: Callable[..., Awaitable[Served]]) -> Served:
+    """A gateway with the limits of every day."""
+    return await open_gateway()
+
+
+@pytest.fixture
+async def publisher(redis_client: Redis, namespace: str) -> AsyncIterator[Publisher]:
+    """Publish events as a run does."""
+    policy = HistoryPolicy(deadline=timedelta(seconds=30))
+    async with Publisher(redis=redis_client, namespace=namespace, policy=policy) as publisher:
+        yield publisher
+
+
+@pytest.fixture
+async def watch() -> AsyncIterator[Callable[..., Awaitable[RealtimeClient]]]:
+    """Open a user's screens."""
+    eager = ClientPolicy(retry_first=timedelta(milliseconds=5), retry_longest=timedelta(milliseconds=50))
+    async with AsyncExitStack() as opened:
+
+        async def watch_one(
+            uris: str | Sequence[str], token: Callable[[], str], after: str | None = None
+        ) -> RealtimeClient:
+            client = RealtimeClient(uris, token, after=after, policy=eager)
+            return await opened.enter_async_context(client)
+
+        yield watch_one
+
+
+class GatewayProcess:
+    """`netra-gateway`, ready to serve, to kill and to drain."""
+
+    def __init__(self, process: Process, link: WebSocketLink) -> None:
+        self.process = process
+        self.link = link
+        self.uri = link.uri
+
+    async def end(self, signal: int) -> list[dict[str, Any]]:
+        """Send *signal*, wait for the end, and return the log's last lines."""
+        self.process.send_signal(signal)
+        assert self.process.stdout is not None
+        lines = await self.process.stdout.read()
+        await self.process.wait()
+        return [json.loads(line) for line in lines.splitlines()]
+
+
+@pytest.fixture
+async def start_gateway(
+    postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str, tokens: Tokens,
+    environment: IsolatedEnvironment, websocket_link: WebSocketLinkFactory, tmp_path: Path,
+) -> AsyncIterator[Callable[..., Awaitable[GatewayProcess]]]:  # fmt: skip
+    """Start `netra-gateway` as operators do: settings in the environment, ready when its log says so."""
+    keys, here = tmp_path / "keys", Path(__file__).parent
+    keys.write_bytes(tokens.key)
+    started: list[Process] = []
+    async with AsyncExitStack() as opened:
+
+        async def start(*, redis: RedisEndpoint = redis_endpoint, **settings: str) -> GatewayProcess:
+            told = {
+                "redis_url": redis.url, "database_url": postgres_endpoint.url(), "namespace": namespace,
+                "port": "0", "authentication": "tokens:authentication", "keys_file": str(keys),
+                "policy__deadline": "PT10S",
+            }  # fmt: skip
+            for name, value in (told | settings).items():
+                environment.set(f"NETRA_GATEWAY_{name.upper()}", value)
+            environment.set("PYTHONPATH", str(here))
+            program = Path(sys.executable).with_name("netra-gateway")
+            process = await asyncio.create_subprocess_exec(
+                program, stdout=PIPE, env=environment.for_process()
+            )
+            started.append(process)
+            assert process.stdout is not None
+            async with within(seconds=30):
+                ready = json.loads(await process.stdout.readline())
+            assert ready["event"] == "ready", ready
+            return GatewayProcess(process, await opened.enter_async_context(websocket_link(ready["uri"])))
+
+        yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

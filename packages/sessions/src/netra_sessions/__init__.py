@@ -1,8 +1,11 @@
 """Users stay signed in, and hear at once of what is done for them: sessions, and the gateway of their events."""
 
+from netra_sessions.client import ClientPolicy, RealtimeClient
+from netra_sessions.closing import CloseCode
 from netra_sessions.endings import Endings
 from netra_sessions.errors import (
     EventRefused,
+    HandshakeRefused,
     SessionEnded,
     SessionExpired,
     SessionNotFound,
@@ -12,7 +15,10 @@ from netra_sessions.errors import (
     TooManySessions,
     VersionConflict,
 )
+from netra_sessions.gateway import Gateway, GatewayPolicy
+from netra_sessions.handshake import Authentication, Caller, Verifier
 from netra_sessions.history import HistoryPolicy, Published, Publisher
+from netra_sessions.presence import Presence
 from netra_sessions.session import (
     Difference,
     Ending,
@@ -31,17 +37,26 @@ from netra_sessions.session import (
 from netra_sessions.sessions import Sessions
 
 __all__ = [
+    "Authentication",
+    "Caller",
+    "ClientPolicy",
+    "CloseCode",
     "Difference",
     "EndReason",
     "Ending",
     "Endings",
     "EventRefused",
+    "Gateway",
+    "GatewayPolicy",
+    "HandshakeRefused",
     "HistoryPolicy",
     "IssuedSession",
     "Mended",
+    "Presence",
     "Published",
     "Publisher",
     "Purge",
+    "RealtimeClient",
     "Reconciliation",
     "Session",
     "SessionEnded",
@@ -56,6 +71,7 @@ __all__ = [
     "StoreUnavailable",
     "TooManySessions",
     "UserId",
+    "Verifier",
     "VersionConflict",
     "WhenFull",
 ]

@@ -1,0 +1,141 @@
+"""One open connection: where it stands in its user's history, and how it gets from there to the present."""
+
+import asyncio
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from pydantic import ValidationError
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+
+from netra_sessions.closing import CloseCode
+from netra_sessions.errors import StoreUnavailable
+from netra_sessions.events import START, Connected, FrameRefused, Gap, Ping, Pong, order
+from netra_sessions.handshake import Screen
+from netra_sessions.history import History, Page
+
+_RETRY_S = 0.1
+_EVENTLESS = START.encode()
+
+
+@dataclass(eq=False, slots=True)
+class Link:
+    """A connection that is either *live*, and given what is announced, or catches up by reading.
+
+    `at` is the last position passed on. An announcement that doesn't follow it directly is not passed on but
+    noted (`behind`), and the history is read instead: whatever was lost on the way, a hole can't be silent.
+    """
+
+    screen: Screen
+    user: str
+    session: str
+    channel: bytes
+    id: str = field(default_factory=lambda: uuid4().hex)
+    at: bytes = _EVENTLESS
+    following: bool = False
+    live: bool = False
+    behind: bool = False
+    closing: bool = False
+    catching_up: asyncio.Task[None] | None = None
+    expiry: asyncio.TimerHandle | None = None
+    allowance: float = 0.0
+    counted_at: float = 0.0
+    number: int = -1
+    missed_beats: int = 0
+    pong: asyncio.Future[float] | None = None
+    beat_at: bytes = _EVENTLESS
+
+    @property
+    def unread_bytes(self) -> int:
+        """Return how much was written that the network did not take yet."""
+        return self.screen.transport.get_write_buffer_size()
+
+    def lacks(self, position: bytes) -> bool:
+        """Tell whether the event at *position* is newer than the last one passed on."""
+        return order(position) > order(self.at)
+
+    async def greet(self) -> None:
+        """Say where the events that follow begin."""
+        await self._say(Connected(connection=self.id, at=self.at.decode()))
+
+    async def catch_up(self, history: History) -> None:
+        """Pass on what the history holds after `at`, at the reader's pace, until nothing is missing."""
+        while self.following and not self.closing:
+            self.behind = False
+            try:
+                page = await history.read(self.user, self.at)
+                await self._pass_on(page)
+            except StoreUnavailable:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            except ConnectionClosed:
+                return
+            if not (page.entries or page.broken or self.behind):
+                self.live = self.following and not self.closing
+                return
+
+    async def _pass_on(self, page: Page) -> None:
+        if page.broken:
+            before = page.entries[0].id.decode() if page.entries else None
+            await self._say(Gap(after=self.at.decode(), before=before, at=page.at.decode()))
+            self.at = page.at
+        for entry in page.entries:
+            await self.screen.send(entry.frame, text=True)
+            self.at = entry.id
+
+    async def take(self, frame: str) -> None:
+        """Answer a frame of the client's, to the client alone."""
+        try:
+            ping = Ping.model_validate_json(frame)
+        except ValidationError:
+            await self._say(FrameRefused(code="invalid", message="this is no frame of the contract"))
+            return
+        if ping.number <= self.number:
+            await self._say(FrameRefused(code="out_of_order", message="a ping's number grows"))
+            return
+        self.number = ping.number
+        await self._say(Pong(number=ping.number))
+
+    def allows(self, now_s: float, *, per_second: float) -> bool:
+        """Count one frame of the client's, and tell whether it came within the allowance.
+
+        Source:
+            A token bucket that holds what two seconds allow.
+        """
+        most = max(1.0, 2 * per_second)
+        refilled = most if not self.counted_at else self.allowance + (now_s - self.counted_at) * per_second
+        self.allowance, self.counted_at = min(most, refilled) - 1, now_s
+        return self.allowance >= 0
+
+    async def beat(self) -> bool:
+        """Ask for a sign of life; False where two were missed.
+
+        A connection whose buffer holds something isn't asked, since the question would wait there too; one
+        that reads its history, however slowly, is alive.
+        """
+        if self.closing or self.screen.state is not State.OPEN:
+            return True
+        unread = self.unread_bytes
+        waiting = self.pong is not None and not self.pong.done()
+        reading = not self.live and self.at != self.beat_at
+        self.missed_beats = self.missed_beats + 1 if (unread or waiting) and not reading else 0
+        self.beat_at = self.at
+        if self.missed_beats >= 2:
+            return False
+        if not unread:
+            self.pong = asyncio.ensure_future(await self.screen.ping())
+        return True
+
+    async def close(self, code: CloseCode, reason: str, *, patience_s: float) -> None:
+        """Close once, after what was written before; a client that doesn't answer is cut off."""
+        if self.closing:
+            return
+        self.live, self.closing = False, True
+        try:
+            async with asyncio.timeout(patience_s):
+                await self.screen.close(code, reason)
+        except TimeoutError:
+            self.screen.transport.abort()
+
+    async def _say(self, frame: Connected | Gap | Pong | FrameRefused) -> None:
+        await self.screen.send(frame.model_dump_json())
