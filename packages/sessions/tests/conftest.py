@@ -248,13 +248,13 @@ async def publisher(redis_client: Redis, namespace: str) -> AsyncIterator[Publis
 @pytest.fixture
 async def watch() -> AsyncIterator[Callable[..., Awaitable[RealtimeClient]]]:
     """Open a user's screens."""
-    eager = ClientPolicy(retry_first=timedelta(milliseconds=5), retry_longest=timedelta(milliseconds=50))
+    eager = {"retry_first": timedelta(milliseconds=5), "retry_longest": timedelta(milliseconds=50)}
     async with AsyncExitStack() as opened:
 
         async def watch_one(
-            uris: str | Sequence[str], token: Callable[[], str], after: str | None = None
+            uris: str | Sequence[str], token: Callable[[], str], after: str | None = None, **policy: Any
         ) -> RealtimeClient:
-            client = RealtimeClient(uris, token, after=after, policy=eager)
+            client = RealtimeClient(uris, token, after=after, policy=ClientPolicy(**eager | policy))
             return await opened.enter_async_context(client)
 
         yield watch_one

@@ -4,16 +4,18 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from netra_sessions.errors import StoreUnavailable
 from netra_sessions.lane import private_pool
 
 _RETRY_S = 0.1
+_NO_NOTICES: Final = MaintNotificationsConfig(enabled=False)
 _AT_ONCE = 500
 
 
@@ -35,7 +37,8 @@ class Announcements:
         subscribed: Callable[[bytes], None],
         deadline: timedelta,
     ) -> None:
-        self._pool = private_pool(redis, protocol=2)  # in which announcements are ordinary replies
+        # by protocol 2 announcements are ordinary replies; notices of maintenance need 3
+        self._pool = private_pool(redis, protocol=2, maint_notifications_config=_NO_NOTICES)
         self._heard = heard
         self._subscribed = subscribed
         self._deadline_s = deadline.total_seconds()

@@ -91,7 +91,7 @@ class Delivery:
             follows = [link for link in links if link.live and link.at == previous]
             if len(follows) < len(links):
                 for link in links.difference(follows):
-                    if link.lacks(id):
+                    if link.at != id:
                         self._catch_up(link)
         except ValueError:
             return  # not ours; whatever was announced stands in the history

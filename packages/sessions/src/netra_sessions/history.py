@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,16 +20,22 @@ from netra_sessions.session import UserId, check_user, encode_data
 
 _START: Final = START.encode()
 _RETRY_S = 0.05
+_CHANCE_BITS = 48
 
 # KEYS: history, ids. ARGV: event id, the event without what is added here, most kept, time to live (ms),
-# channel. Answers the event's position, and 1 where it had been added before.
+# channel, chance. Answers the event's position, and 1 where it had been added before. The first position of
+# a millisecond begins at chance: none comes twice, though Redis lost its memory or its clock was set back.
 _APPEND = """
 local known = redis.call('HGET', KEYS[2], ARGV[1])
 if known then return {known, 1} end
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local previous, sequence = '0-0', 1
 if last then previous, sequence = last[1], last[2][4] + 1 end
-local id = redis.call('XADD', KEYS[1], '*',
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local place = '*'
+if now > tonumber(string.match(previous, '%d+')) then place = string.format('%.0f-%s', now, ARGV[6]) end
+local id = redis.call('XADD', KEYS[1], place,
   'previous', previous, 'sequence', sequence, 'event_id', ARGV[1], 'body', ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[1], id)
 local over = redis.call('XLEN', KEYS[1]) - ARGV[3]
@@ -113,7 +120,8 @@ class History:
         channel = channel_of(self._namespace, user)
         ids = f"{self._namespace}:event-ids:{user}".encode()
         limits = (b"%d" % self.policy.events_kept, self._kept_ms)
-        arguments = (b"2", channel, ids, event_id.encode(), body, *limits, channel)
+        chance = b"%d" % secrets.randbits(_CHANCE_BITS)
+        arguments = (b"2", channel, ids, event_id.encode(), body, *limits, channel, chance)
         try:
             reply = await self._ask(b"EVALSHA", _APPEND_SHA, *arguments)
         except NoScriptError:

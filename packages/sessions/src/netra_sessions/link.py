@@ -10,7 +10,7 @@ from websockets.protocol import State
 
 from netra_sessions.closing import CloseCode
 from netra_sessions.errors import StoreUnavailable
-from netra_sessions.events import START, Connected, FrameRefused, Gap, Ping, Pong, order
+from netra_sessions.events import START, Connected, FrameRefused, Gap, Ping, Pong
 from netra_sessions.handshake import Screen
 from netra_sessions.history import History, Page
 
@@ -49,10 +49,6 @@ class Link:
     def unread_bytes(self) -> int:
         """Return how much was written that the network did not take yet."""
         return self.screen.transport.get_write_buffer_size()
-
-    def lacks(self, position: bytes) -> bool:
-        """Tell whether the event at *position* is newer than the last one passed on."""
-        return order(position) > order(self.at)
 
     async def greet(self) -> None:
         """Say where the events that follow begin."""
