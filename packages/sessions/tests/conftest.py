@@ -263,8 +263,10 @@ async def watch() -> AsyncIterator[Callable[..., Awaitable[RealtimeClient]]]:
 class GatewayProcess:
     """`netra-gateway`, ready to serve, to kill and to drain."""
 
-    def __init__(self, process: Process, link: WebSocketLink) -> None:
+    def __init__(self, process: Process, link: WebSocketLink, address: str, links: AsyncExitStack) -> None:
         self.process = process
+        self._links = links
+        self.address = address
         self.link = link
         self.uri = link.uri
 
@@ -274,6 +276,7 @@ class GatewayProcess:
         assert self.process.stdout is not None
         lines = await self.process.stdout.read()
         await self.process.wait()
+        await self._links.aclose()
         return [json.loads(line) for line in lines.splitlines()]
 
 
@@ -306,7 +309,9 @@ async def start_gateway(
             async with within(seconds=30):
                 ready = json.loads(await process.stdout.readline())
             assert ready["event"] == "ready", ready
-            return GatewayProcess(process, await opened.enter_async_context(websocket_link(ready["uri"])))
+            links = await opened.enter_async_context(AsyncExitStack())
+            link = await links.enter_async_context(websocket_link(ready["uri"]))
+            return GatewayProcess(process, link, ready["uri"], links)
 
         yield start
     for process in started:

@@ -226,11 +226,10 @@ class RealtimeClient:
     async def _is_next(self, event: Envelope) -> bool:
         """Tell whether *event* is to be passed on, and move to it; where one is missing, ask for it again."""
         position = self._position
-        if position is not None and order(event.id) <= order(position):
-            return False
         if position is not None and event.previous != position:
-            await self._hang_up()
-            self._failed()
+            if order(event.id) > order(position):
+                await self._hang_up()
+                self._failed()
             return False
         self._position = event.id
         if event.event_id in self._seen:

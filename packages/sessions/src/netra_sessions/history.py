@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import secrets
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,42 +15,66 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from netra_sessions.errors import EventRefused, StoreUnavailable
-from netra_sessions.events import DATA, START, order
+from netra_sessions.events import DATA, order
 from netra_sessions.lane import CacheUnavailable, Lane, packed
 from netra_sessions.session import UserId, check_user, encode_data
 
-_START: Final = START.encode()
 _RETRY_S = 0.05
 _CHANCE_BITS = 48
+_USERS_KNOWN = 10_000
 
-# KEYS: history, ids. ARGV: event id, the event without what is added here, most kept, time to live (ms),
-# channel, chance. Answers the event's position, and 1 where it had been added before. The first position of
-# a millisecond begins at chance: none comes twice, though Redis lost its memory or its clock was set back.
-_APPEND = """
-local known = redis.call('HGET', KEYS[2], ARGV[1])
-if known then return {known, 1} end
+# What the two scripts below begin with. A history that is empty begins after a position "0-" and a number
+# that this Redis drew when it was empty itself: where it lost its memory, nobody's last position is known.
+_LAST: Final = """
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local previous, sequence = '0-0', 1
-if last then previous, sequence = last[1], last[2][4] + 1 end
+local previous, sequence = nil, 1
+if last then
+  previous, sequence = last[1], last[2][4] + 1
+else
+  redis.call('SETNX', KEYS[2], ARGV[1])
+  previous = '0-' .. redis.call('GET', KEYS[2])
+end
+"""
+
+# KEYS: history, beginning, ids. ARGV: chance, the last position that the producer knows of (or ''), event id,
+# the event without what is added here, most kept, time to live (ms), channel. Answers the event's position,
+# and 1 where it had been added before.
+#
+# The first position of a millisecond begins at chance, so that none comes twice, though Redis lost its memory
+# or its clock was set back. What the producer knows and an old snapshot doesn't was lost: the event then follows
+# that, and who hasn't seen it is told.
+_APPEND = f"""
+local known = redis.call('HGET', KEYS[3], ARGV[3])
+if known then return {{known, 1}} end
+{_LAST}
+local function parts(position)
+  local ms, number = string.match(position, '(%d+)-(%d+)')
+  return tonumber(ms), tonumber(number)
+end
+local ms, number = parts(previous)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local place = '*'
-if now > tonumber(string.match(previous, '%d+')) then place = string.format('%.0f-%s', now, ARGV[6]) end
+if now > ms then place = string.format('%.0f-%s', now, ARGV[1]) end
+if last and ARGV[2] ~= '' then
+  local known_ms, known_number = parts(ARGV[2])
+  if known_ms > ms or known_ms == ms and known_number > number then previous = ARGV[2] end
+end
 local id = redis.call('XADD', KEYS[1], place,
-  'previous', previous, 'sequence', sequence, 'event_id', ARGV[1], 'body', ARGV[2])
-redis.call('HSET', KEYS[2], ARGV[1], id)
-local over = redis.call('XLEN', KEYS[1]) - ARGV[3]
+  'previous', previous, 'sequence', sequence, 'event_id', ARGV[3], 'body', ARGV[4])
+redis.call('HSET', KEYS[3], ARGV[3], id)
+local over = redis.call('XLEN', KEYS[1]) - ARGV[5]
 if over > 0 then
   for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', over)) do
-    redis.call('HDEL', KEYS[2], entry[2][6])
+    redis.call('HDEL', KEYS[3], entry[2][6])
   end
-  redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[3])
+  redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[5])
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
-redis.call('PEXPIRE', KEYS[2], ARGV[4])
-redis.call('PUBLISH', ARGV[5],
-  '{"id":"' .. id .. '","previous":"' .. previous .. '","sequence":' .. sequence .. ',' .. ARGV[2])
-return {id, 0}
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
+redis.call('PEXPIRE', KEYS[3], ARGV[6])
+redis.call('PUBLISH', ARGV[7],
+  '{{"id":"' .. id .. '","previous":"' .. previous .. '","sequence":' .. sequence .. ',' .. ARGV[4])
+return {{id, 0}}
 """
 _APPEND_SHA = hashlib.sha1(_APPEND.encode(), usedforsecurity=False).hexdigest().encode()
 
@@ -86,11 +111,15 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What follows a position; where *broken*, the history doesn't link to it, and goes on after *at*."""
+    """What stands after a position; where nothing does, *last* is the position of the history's end."""
 
     entries: Sequence[Entry]
-    at: bytes
-    broken: bool
+    last: bytes
+
+
+def is_beginning(position: bytes) -> bool:
+    """Tell whether a position is one before a first event."""
+    return position.startswith(b"0-")
 
 
 def channel_of(namespace: str, user: str) -> bytes:
@@ -104,6 +133,7 @@ class History:
     def __init__(self, redis: Redis, namespace: str, policy: HistoryPolicy | None = None) -> None:
         self.policy = policy or HistoryPolicy()
         self._namespace = namespace
+        self._beginning = f"{namespace}:events-begin".encode()
         self._lane = Lane(redis, timeout=self.policy.deadline)
         self._kept_ms = b"%d" % (self.policy.kept // timedelta(milliseconds=1))
 
@@ -111,17 +141,19 @@ class History:
         """Close the connection to Redis that this object opened."""
         await self._lane.close()
 
-    async def append(self, user: str, event_id: str, body: bytes) -> Published:
+    async def append(self, user: str, event_id: str, body: bytes, *, known: bytes = b"") -> Published:
         """Add an event and announce it, once however often this is called with its *event_id*.
+
+        Args:
+            known: the last position of the user that the producer knows of.
 
         Raises:
             StoreUnavailable: Redis did not answer; whether the event was added is open.
         """
         channel = channel_of(self._namespace, user)
-        ids = f"{self._namespace}:event-ids:{user}".encode()
-        limits = (b"%d" % self.policy.events_kept, self._kept_ms)
-        chance = b"%d" % secrets.randbits(_CHANCE_BITS)
-        arguments = (b"2", channel, ids, event_id.encode(), body, *limits, channel, chance)
+        keys = (b"3", channel, self._beginning, f"{self._namespace}:event-ids:{user}".encode())
+        limits = (b"%d" % self.policy.events_kept, self._kept_ms, channel)
+        arguments = (*keys, _chance(), known, event_id.encode(), body, *limits)
         try:
             reply = await self._ask(b"EVALSHA", _APPEND_SHA, *arguments)
         except NoScriptError:
@@ -129,31 +161,32 @@ class History:
         return Published(id=reply[0].decode(), repeated=bool(reply[1]))
 
     async def last(self, user: str) -> bytes:
-        """Return the position of the user's last event."""
-        found = await self._ask(b"XREVRANGE", channel_of(self._namespace, user), b"+", b"-", b"COUNT", b"1")
-        return bytes(found[0][0]) if found else _START
-
-    async def read(self, user: str, after: bytes) -> Page:
-        """Read the events that follow the position *after*, at most a page of them.
+        """Return the position of the user's last event, or of the beginning where there is none.
 
         Raises:
             StoreUnavailable: Redis did not answer.
         """
+        keys = (b"2", channel_of(self._namespace, user), self._beginning)
+        return bytes(await self._ask(b"EVAL", _LAST.encode() + b"return previous", *keys, _chance()))
+
+    async def read(self, user: str, after: bytes) -> Page:
+        """Read what stands after a position, at most a page of it.
+
+        Raises:
+            StoreUnavailable: Redis did not answer.
+        """
+        channel, count = channel_of(self._namespace, user), b"%d" % (self.policy.page + 1)
         while True:
-            count = b"%d" % (self.policy.page + 1)
-            channel = channel_of(self._namespace, user)
             found = [
                 _entry(*one) for one in await self._ask(b"XRANGE", channel, after, b"+", b"COUNT", count)
             ]
             if found and found[0].id == after:
-                return Page(found[1:], after, broken=False)
+                return Page(found[1:], after)
             if found:
-                return Page(found, found[0].previous, broken=found[0].previous != after)
+                return Page(found, after)
             last = await self.last(user)
-            if last == after:
-                return Page((), after, broken=False)
-            if order(last) < order(after):  # else an event came between the two questions
-                return Page((), last, broken=True)
+            if is_beginning(last) or order(last) <= order(after):  # else an event came between the questions
+                return Page((), last)
 
     async def _ask(self, *command: bytes) -> Any:
         """Ask Redis, again where a connection broke: each question may be repeated."""
@@ -193,6 +226,7 @@ class Publisher:
     ) -> None:
         self._history = History(redis, namespace, policy)
         self._clock = clock
+        self._known: OrderedDict[str, bytes] = OrderedDict()
 
     async def __aenter__(self) -> "Publisher":
         return self
@@ -226,7 +260,19 @@ class Publisher:
         """
         head = {"kind": kind, "event_id": event_id, "user": user, "run": run}
         body = _body(head, self._clock(), data, self._history.policy.event_limit_bytes)
-        return await self._history.append(user, event_id, body)
+        known = self._known.get(user, b"")
+        published = await self._history.append(user, event_id, body, known=known)
+        self._remember(user, published)
+        return published
+
+    def _remember(self, user: str, published: Published) -> None:
+        """Keep the last position of a user, so that Redis can be told what it lost."""
+        position = published.id.encode()
+        if user not in self._known or order(position) > order(self._known[user]):
+            self._known[user] = position
+            self._known.move_to_end(user)
+            if len(self._known) > _USERS_KNOWN:
+                self._known.popitem(last=False)
 
 
 def _body(head: dict[str, str], time: datetime, data: Mapping[str, JsonValue], limit_bytes: int) -> bytes:
@@ -247,6 +293,10 @@ def _body(head: dict[str, str], time: datetime, data: Mapping[str, JsonValue], l
     if len(body) > limit_bytes:
         raise EventRefused("size")
     return body
+
+
+def _chance() -> bytes:
+    return b"%d" % (1 + secrets.randbits(_CHANCE_BITS))
 
 
 def _entry(id: bytes, fields: Sequence[bytes]) -> Entry:

@@ -12,10 +12,10 @@ from netra_sessions.closing import CloseCode
 from netra_sessions.errors import StoreUnavailable
 from netra_sessions.events import START, Connected, FrameRefused, Gap, Ping, Pong
 from netra_sessions.handshake import Screen
-from netra_sessions.history import History, Page
+from netra_sessions.history import History, Page, is_beginning
 
 _RETRY_S = 0.1
-_EVENTLESS = START.encode()
+_START = START.encode()
 
 
 @dataclass(eq=False, slots=True)
@@ -31,7 +31,7 @@ class Link:
     session: str
     channel: bytes
     id: str = field(default_factory=lambda: uuid4().hex)
-    at: bytes = _EVENTLESS
+    at: bytes = _START
     following: bool = False
     live: bool = False
     behind: bool = False
@@ -43,7 +43,7 @@ class Link:
     number: int = -1
     missed_beats: int = 0
     pong: asyncio.Future[float] | None = None
-    beat_at: bytes = _EVENTLESS
+    beat_at: bytes = _START
 
     @property
     def unread_bytes(self) -> int:
@@ -66,18 +66,24 @@ class Link:
                 continue
             except ConnectionClosed:
                 return
-            if not (page.entries or page.broken or self.behind):
+            if not (page.entries or self.behind):
                 self.live = self.following and not self.closing
                 return
 
     async def _pass_on(self, page: Page) -> None:
-        if page.broken:
-            before = page.entries[0].id.decode() if page.entries else None
-            await self._say(Gap(after=self.at.decode(), before=before, at=page.at.decode()))
-            self.at = page.at
+        """Send what follows, and say where it doesn't follow directly."""
         for entry in page.entries:
+            await self._follow(entry.previous, before=entry.id.decode())
             await self.screen.send(entry.frame, text=True)
             self.at = entry.id
+        if not page.entries:
+            await self._follow(page.last, before=None)
+
+    async def _follow(self, previous: bytes, *, before: str | None) -> None:
+        """Stand at *previous*; from anywhere else but the start of all histories there is a gap."""
+        if previous != self.at and not (self.at == _START and is_beginning(previous)):
+            await self._say(Gap(after=self.at.decode(), before=before, at=previous.decode()))
+        self.at = previous
 
     async def take(self, frame: str) -> None:
         """Answer a frame of the client's, to the client alone."""
