@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import auth
 import config
+import gateway
 import isolation
 import passwords
 import runs
@@ -59,6 +60,7 @@ SUBJECTS: dict[str, Callable[[Subject], Iterator[Figure]]] = {
     "auth": auth.measure,
     "passwords": passwords.measure,
     "config": config.measure,
+    "gateway": gateway.measure,
 }
 
 

@@ -37,15 +37,21 @@ PATIENT = timedelta(seconds=30)
 EAGER = ClientPolicy(retry_first=timedelta(milliseconds=1), retry_longest=timedelta(milliseconds=5))
 
 
+class Never:
+    """No session ends."""
+
+    def __aiter__(self) -> "Never":
+        return self
+
+    async def __anext__(self) -> Ending:
+        await asyncio.Event().wait()
+        raise StopAsyncIteration
+
+
 @asynccontextmanager
 async def no_endings() -> AsyncIterator[AsyncIterator[Ending]]:
     """Let no session end."""
-
-    async def never() -> AsyncIterator[Ending]:
-        await asyncio.Event().wait()
-        yield  # type: ignore[misc]
-
-    yield never()
+    yield Never()
 
 
 @dataclass

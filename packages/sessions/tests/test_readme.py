@@ -21,7 +21,7 @@ def test_the_example_of_the_readme_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Documentation that does not run costs every reader an hour."""
-    [example] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    example, *_ = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.setenv("DATABASE_URL", postgres_endpoint.url())
     monkeypatch.setenv("REDIS_URL", redis_endpoint.url)
 

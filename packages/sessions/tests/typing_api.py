@@ -1,16 +1,25 @@
 """Calls that must type-check; never executed."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import assert_type
+from typing import Protocol, assert_type
 
+from pydantic import JsonValue
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_sessions import (
+    Authentication,
     Ending,
     EndReason,
+    Gateway,
+    GatewayPolicy,
+    HistoryPolicy,
     IssuedSession,
+    Published,
+    Publisher,
     Purge,
+    RealtimeClient,
     Reconciliation,
     Session,
     SessionId,
@@ -18,8 +27,10 @@ from netra_sessions import (
     Sessions,
     SessionToken,
     UserId,
+    Verifier,
     WhenFull,
 )
+from netra_sessions.events import START, Gap, ToolCompletedEvent
 
 
 async def calls(engine: AsyncEngine, redis: Redis) -> None:
@@ -48,3 +59,34 @@ async def calls(engine: AsyncEngine, redis: Redis) -> None:
         assert_type(await sessions.purge_expired(), Purge)
         issued.session.version = 2  # type: ignore[misc]  # frozen
         await sessions.end_by_id("not an id", user=UserId("a"))  # type: ignore[arg-type]
+
+
+async def realtime(redis: Redis, sessions: Sessions, verifier: Verifier) -> None:
+    policy = GatewayPolicy(heartbeat=timedelta(seconds=5), history=HistoryPolicy(events_kept=10))
+    authentication = Authentication(verifier, refusals=(LookupError,))
+    async with Gateway(
+        redis=redis, namespace="netra", authentication=authentication, endings=sessions.endings, policy=policy
+    ) as gateway:
+        assert_type(gateway.uri, str)
+        assert_type(gateway.connections, int)
+    async with Publisher(redis=redis, namespace="netra") as publisher:
+        sink: EventSink = publisher
+        await sink.emit("agent_started", user="alice", run="r", event_id="1", data={"agent": "triage"})
+        assert_type(
+            await publisher.publish("agent_started", user="a", run="r", event_id="1", data={}), Published
+        )
+    async with RealtimeClient(["ws://a/events", "ws://b/events"], lambda: "token", after=START) as client:
+        async for event in client:
+            if isinstance(event, Gap):
+                assert_type(event.before, str | None)
+            elif event.kind == "tool_completed":
+                assert_type(event, ToolCompletedEvent)
+        assert_type(client.position, str | None)
+
+
+class EventSink(Protocol):
+    """What a producer takes."""
+
+    async def emit(
+        self, kind: str, *, user: str, run: str, event_id: str, data: Mapping[str, JsonValue]
+    ) -> None: ...
