@@ -64,14 +64,15 @@ async def watched(client: RealtimeClient) -> list[int | Gap]:
 async def disturbed(
     publisher: Publisher, user: str, clients: list[RealtimeClient], at: int, disturb: Disturbance
 ) -> list[list[int | Gap]]:
-    """Publish a run's events, let *disturb* happen amid them, and return what each screen showed."""
+    """Publish a run's events, let *disturb* happen amid all but the last, and return what each screen showed."""
 
     async def run() -> None:
         async with asyncio.TaskGroup() as meanwhile:
-            for number in range(EVENTS):
+            for number in range(EVENTS - 1):
                 if number == at:
                     meanwhile.create_task(disturb())
                 await publish(publisher, user, number)
+        await publish(publisher, user, EVENTS - 1)
 
     async with within(seconds=40), asyncio.TaskGroup() as tasks:
         screens = [tasks.create_task(watched(client)) for client in clients]
