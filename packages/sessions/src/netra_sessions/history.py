@@ -38,27 +38,26 @@ end
 
 # KEYS: history, beginning, ids. ARGV: chance, the last position that the producer knows of (or ''), event id,
 # the event without what is added here, most kept, time to live (ms), channel. Answers the event's position,
-# and 1 where it had been added before.
+# after a '=' where it stood there before.
 #
 # The first position of a millisecond begins at chance, so that none comes twice, though Redis lost its memory
 # or its clock was set back. What the producer knows and an old snapshot doesn't was lost: the event then follows
 # that, and who hasn't seen it is told.
 _APPEND = f"""
 local known = redis.call('HGET', KEYS[3], ARGV[3])
-if known then return {{known, 1}} end
+if known then return '=' .. known end
 {_LAST}
-local function parts(position)
-  local ms, number = string.match(position, '(%d+)-(%d+)')
-  return tonumber(ms), tonumber(number)
-end
-local ms, number = parts(previous)
+local ms = tonumber(string.match(previous, '^%d+'))
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local place = '*'
-if now > ms then place = string.format('%.0f-%s', now, ARGV[1]) end
-if last and ARGV[2] ~= '' then
-  local known_ms, known_number = parts(ARGV[2])
-  if known_ms > ms or known_ms == ms and known_number > number then previous = ARGV[2] end
+if now > ms then place = string.format('%.0f-', now) .. ARGV[1] end
+if last and ARGV[2] ~= '' and ARGV[2] ~= previous then
+  local known_ms, known_number = string.match(ARGV[2], '(%d+)-(%d+)')
+  local ahead = tonumber(known_ms) - ms
+  if ahead > 0 or ahead == 0 and tonumber(known_number) > tonumber(string.match(previous, '%d+$')) then
+    previous = ARGV[2]
+  end
 end
 local id = redis.call('XADD', KEYS[1], place,
   'previous', previous, 'sequence', sequence, 'event_id', ARGV[3], 'body', ARGV[4])
@@ -70,11 +69,13 @@ if over > 0 then
   end
   redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[5])
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[6])
-redis.call('PEXPIRE', KEYS[3], ARGV[6])
+if math.floor(now / 1000) ~= math.floor(ms / 1000) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[6])
+  redis.call('PEXPIRE', KEYS[3], ARGV[6])
+end
 redis.call('PUBLISH', ARGV[7],
   '{{"id":"' .. id .. '","previous":"' .. previous .. '","sequence":' .. sequence .. ',' .. ARGV[4])
-return {{id, 0}}
+return id
 """
 _APPEND_SHA = hashlib.sha1(_APPEND.encode(), usedforsecurity=False).hexdigest().encode()
 
@@ -134,7 +135,7 @@ class History:
         self.policy = policy or HistoryPolicy()
         self._namespace = namespace
         self._beginning = f"{namespace}:events-begin".encode()
-        self._lane = Lane(redis, timeout=self.policy.deadline)
+        self._lane = Lane(redis, timeout=self.policy.deadline / 2)  # for those before us, and for us
         self._kept_ms = b"%d" % (self.policy.kept // timedelta(milliseconds=1))
 
     async def close(self) -> None:
@@ -158,7 +159,7 @@ class History:
             reply = await self._ask(b"EVALSHA", _APPEND_SHA, *arguments)
         except NoScriptError:
             reply = await self._ask(b"EVAL", _APPEND.encode(), *arguments)
-        return Published(id=reply[0].decode(), repeated=bool(reply[1]))
+        return Published(id=reply.decode().removeprefix("="), repeated=reply.startswith(b"="))
 
     async def last(self, user: str) -> bytes:
         """Return the position of the user's last event, or of the beginning where there is none.
@@ -190,17 +191,15 @@ class History:
 
     async def _ask(self, *command: bytes) -> Any:
         """Ask Redis, again where a connection broke: each question may be repeated."""
-        due = asyncio.get_running_loop().time() + self.policy.deadline.total_seconds()
+        loop = asyncio.get_running_loop()
+        last_try = loop.time() + self.policy.deadline.total_seconds() / 2
         written = b"*%d\r\n" % len(command) + packed(*command)
         while True:
             try:
-                async with asyncio.timeout_at(due):
-                    reply = cast(object, await self._lane.send(written))
+                reply = cast(object, await self._lane.send(written))
                 break
-            except TimeoutError as error:
-                raise StoreUnavailable("Redis") from error
             except CacheUnavailable as error:
-                if asyncio.get_running_loop().time() + _RETRY_S >= due:
+                if loop.time() + _RETRY_S >= last_try:
                     raise StoreUnavailable("Redis") from error
                 await asyncio.sleep(_RETRY_S)
         if isinstance(reply, NoScriptError):
