@@ -206,3 +206,19 @@ async def test_a_restart_of_redis_costs_a_producer_nothing_but_time(
     history = await kept(own_redis, namespace, "alice")
     assert history[1][b"previous"].decode() == first.id
     assert [fields[b"event_id"] for fields in history] == [b"1", b"2"]
+
+
+async def test_no_position_comes_twice_though_redis_forgot_the_first(
+    open_publisher: OpenPublisher, redis_client: Redis, namespace: str
+) -> None:
+    """An event that takes the place of a forgotten one would be taken for it, and never be shown."""
+    publisher = open_publisher()
+    numbers = []
+    for number in range(20):
+        told = await publisher.publish(
+            "agent_started", user="alice", run="r", event_id=f"{number}", data=STARTED
+        )
+        numbers.append(told.id.split("-")[1])
+        await redis_client.delete(*await redis_client.keys(f"{namespace}:event*"))
+
+    assert len(set(numbers)) == 20

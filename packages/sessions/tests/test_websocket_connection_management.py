@@ -77,7 +77,9 @@ async def test_websocket_connection_establishment_with_authentication(
         "basic": unauthorized, "foreign page": (403, b"Forbidden\n"),
     }  # fmt: skip
     assert (greeting["kind"], browser.subprotocol) == ("connected", "netra.events.v1")
+    assert browser.response is not None
     assert alice.token not in str(browser.response)
+    assert "Sec-WebSocket-Extensions" not in browser.response.headers
     assert closed.value.rcvd is not None
     assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (CloseCode.SESSION_ENDED, "signed out")
 
@@ -120,22 +122,23 @@ async def test_websocket_connection_heartbeat_and_cleanup(
     alice = await sign_in("alice")
     presence = Presence(redis_client, namespace, lease=lease, deadline=timedelta(seconds=10))
 
-    async def registered(count: int) -> None:
-        assert len(await presence.connections("alice")) == count
+    async def registered(*connections: str) -> None:
+        assert await presence.connections("alice") == set(connections)
 
     async with (
         connect(healthy.uri, **bearing(alice.token)) as stays,
         connect(doomed.uri, **bearing(alice.token)) as lost,
         connect(gateway.uri, **bearing(alice.token)) as vanishes,
     ):
-        await asyncio.gather(*(one.recv() for one in (stays, lost, vanishes)))
-        await registered(3)
+        greetings = [json.loads(await one.recv()) for one in (stays, lost, vanishes)]
+        ids = [greeting["connection"] for greeting in greetings]
+        await registered(*ids)
 
         async with gateway.link.fault(HalfOpen()):
-            await eventually(lambda: registered(2), seconds=20)
+            await eventually(lambda: registered(*ids[:2]), seconds=20)
             assert gateway.gateway.connections == 0
         await doomed.end(9)
-        await eventually(lambda: registered(1), seconds=20)
+        await eventually(lambda: registered(ids[0]), seconds=20)
 
         assert healthy.gateway.connections == 1
         await (await stays.ping())
