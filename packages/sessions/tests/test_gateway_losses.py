@@ -320,3 +320,19 @@ async def test_a_beginning_is_known_by_the_redis_that_held_it(
 
     assert isinstance(seen[0], Gap)
     assert seen[1].event_id == "1"
+
+
+async def test_who_asks_for_all_that_is_kept_gets_it(
+    gateway: Any, sign_in: Open, watch: Open, publisher: Publisher
+) -> None:
+    """A screen that is opened late shows the run from its first step."""
+    signed_in = await sign_in("alice")
+    early = await watch(gateway.uri, signed_in, after=START)
+    await publish(publisher, "alice", 0)
+    await publish(publisher, "alice", 1)
+
+    async with within(seconds=10):
+        late = await watch(gateway.uri, signed_in, after=START)
+        seen = [[(await screen.next()).event_id for _ in range(2)] for screen in (early, late)]
+
+    assert seen == [["0", "1"], ["0", "1"]]

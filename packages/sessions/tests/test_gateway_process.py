@@ -112,13 +112,15 @@ async def test_the_watcher_prints_events_as_they_come(
     watcher = await asyncio.create_subprocess_exec(*program, stdout=PIPE, env=environment.for_process())
     assert watcher.stdout is not None
 
-    async with within(seconds=30):
-        lines = [(await watcher.stdout.readline()).decode() for _ in range(2)]
-        data = {"agent": "triage", "error": "no bills"}
-        await publisher.emit("agent_failed", user="alice", run="r", event_id="2", data=data)
-        lines.append((await watcher.stdout.readline()).decode())
-    watcher.terminate()
-    await watcher.communicate()
+    try:
+        async with within(seconds=30):
+            lines = [(await watcher.stdout.readline()).decode() for _ in range(2)]
+            data = {"agent": "triage", "error": "no bills"}
+            await publisher.emit("agent_failed", user="alice", run="r", event_id="2", data=data)
+            lines.append((await watcher.stdout.readline()).decode())
+    finally:
+        watcher.terminate()
+        await watcher.communicate()
 
     assert lines[0] == "watching\n"
     assert "agent_started" in lines[1]

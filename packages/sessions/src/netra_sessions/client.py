@@ -18,6 +18,7 @@ from netra_sessions.closing import CloseCode
 from netra_sessions.errors import HandshakeRefused, SessionEnded
 from netra_sessions.events import (
     GATEWAY_FRAME,
+    START,
     Connected,
     Envelope,
     FrameRefused,
@@ -226,7 +227,8 @@ class RealtimeClient:
     async def _is_next(self, event: Envelope) -> bool:
         """Tell whether *event* is to be passed on, and move to it; where one is missing, ask for it again."""
         position = self._position
-        if position is not None and event.previous != position:
+        begins = position in (None, START) and event.previous.startswith("0-")
+        if position is not None and event.previous != position and not begins:
             if order(event.id) > order(position):
                 await self._hang_up()
                 self._failed()
