@@ -47,7 +47,7 @@ from netra_sessions import (
 )
 from netra_sessions.gateway import Endings
 
-from .tokens import TokenRefused, Tokens
+from .tokens import REFUSALS, Tokens
 
 OpenSessions = Callable[..., Sessions]
 PATIENT = SessionPolicy(deadline=timedelta(seconds=30))  # a busy machine is no outage
@@ -166,7 +166,7 @@ def naughty(third_party_data: ThirdPartyData) -> list[str]:
 @pytest.fixture
 def tokens() -> Tokens:
     """Sign access tokens that the test's gateways accept."""
-    return Tokens(b"the test's own key, known to its gateways alone")
+    return Tokens()
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,7 @@ class Served:
 
 @pytest.fixture
 async def open_gateway(
+    engine: AsyncEngine,
     redis_client: Redis,
     namespace: str,
     sessions: Sessions,
@@ -215,14 +216,15 @@ async def open_gateway(
 ) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
     """Open gateways in this process, each with a link to it."""
     async with AsyncExitStack() as opened:
+        netra_auth = await opened.enter_async_context(tokens.verifier(engine, redis_client, namespace))
 
         async def open_one(
-            *, redis: Redis = redis_client, origins: tuple[str, ...] = (), verifier: Verifier = tokens,
+            *, redis: Redis = redis_client, origins: tuple[str, ...] = (), verifier: Verifier = netra_auth,
             endings: Endings = sessions.endings, **policy: Any,
         ) -> Served:  # fmt: skip
             gateway = Gateway(
                 redis=redis, namespace=namespace, endings=endings, origins=origins,
-                authentication=Authentication(verifier, refusals=(TokenRefused,)),
+                authentication=Authentication(verifier, refusals=REFUSALS),
                 policy=GatewayPolicy(**{"deadline": timedelta(seconds=10)} | policy),
             )  # fmt: skip
             await opened.enter_async_context(gateway)
@@ -287,7 +289,7 @@ async def start_gateway(
 ) -> AsyncIterator[Callable[..., Awaitable[GatewayProcess]]]:  # fmt: skip
     """Start `netra-gateway` as operators do: settings in the environment, ready when its log says so."""
     keys, here = tmp_path / "keys", Path(__file__).parent
-    keys.write_bytes(tokens.key)
+    keys.write_text(json.dumps(tokens.keys.jwks()))
     started: list[Process] = []
     async with AsyncExitStack() as opened:
 

@@ -13,8 +13,17 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from netra_fixtures import Goal, RedisEndpoint, Reset, Tier, WebSocketLinkFactory, business_value
+from netra_fixtures import (
+    Goal,
+    PostgresEndpoint,
+    RedisEndpoint,
+    Reset,
+    Tier,
+    WebSocketLinkFactory,
+    business_value,
+)
 from netra_sessions import (
     Authentication,
     ClientPolicy,
@@ -26,13 +35,13 @@ from netra_sessions import (
 )
 from netra_sessions.session import Ending
 
-from .tokens import TokenRefused, Tokens
+from .tokens import REFUSALS, Tokens
 
 pytestmark = business_value(
     tier=Tier.FREE, goals={Goal.STABILITY, Goal.SECURITY}, impact="no order of mishaps mixes up users' events"
 )
 
-TOKENS = Tokens(b"the model's key")
+TOKENS = Tokens()
 PATIENT = timedelta(seconds=30)
 EAGER = ClientPolicy(retry_first=timedelta(milliseconds=1), retry_longest=timedelta(milliseconds=5))
 
@@ -67,17 +76,25 @@ class Screen:
 class Platform:
     """Two gateways and a producer on a real Redis, in a namespace and an event loop of one example."""
 
-    def __init__(self, redis: RedisEndpoint, namespace: str, link_to: WebSocketLinkFactory) -> None:
+    def __init__(
+        self, postgres: PostgresEndpoint, redis: RedisEndpoint, namespace: str, link_to: WebSocketLinkFactory
+    ) -> None:
         self.runner = asyncio.Runner()
         self.namespace = f"{namespace}:{uuid4().hex[:8]}"
         self.screens: list[Screen] = []
         self.published = 0
-        self.runner.run(self._open(redis, link_to))
+        self.runner.run(self._open(postgres, redis, link_to))
 
-    async def _open(self, redis: RedisEndpoint, link_to: WebSocketLinkFactory) -> None:
+    async def _open(
+        self, postgres: PostgresEndpoint, redis: RedisEndpoint, link_to: WebSocketLinkFactory
+    ) -> None:
         self.opened = AsyncExitStack()
         self.redis = redis.client()
         self.opened.push_async_callback(self.redis.aclose)
+        engine = create_async_engine(postgres.url())
+        self.opened.push_async_callback(engine.dispose)
+        following = TOKENS.verifier(engine, self.redis, self.namespace)
+        self.verifier = await self.opened.enter_async_context(following)
         self.gateways = [await self._gateway(port=0) for _ in range(2)]
         self.links = [
             await self.opened.enter_async_context(link_to(gateway.uri)) for gateway in self.gateways
@@ -90,7 +107,7 @@ class Platform:
     async def _gateway(self, *, port: int) -> Gateway:
         gateway = Gateway(
             redis=self.redis, namespace=self.namespace, endings=no_endings, port=port,
-            authentication=Authentication(TOKENS, refusals=(TokenRefused,)),
+            authentication=Authentication(self.verifier, refusals=REFUSALS),
             policy=GatewayPolicy(deadline=PATIENT, connections_per_user=100, history=HistoryPolicy(page=3)),
         )  # fmt: skip
         return await self.opened.enter_async_context(gateway)
@@ -146,9 +163,9 @@ class Platform:
 
 
 def machine(
-    redis: RedisEndpoint, namespace: str, link_to: WebSocketLinkFactory
+    postgres: PostgresEndpoint, redis: RedisEndpoint, namespace: str, link_to: WebSocketLinkFactory
 ) -> type[RuleBasedStateMachine]:
-    """Build the state machine on the test's Redis."""
+    """Build the state machine on the test's services."""
 
     class Users(RuleBasedStateMachine):
         screens = Bundle("screens")
@@ -157,7 +174,7 @@ def machine(
 
         def __init__(self) -> None:
             super().__init__()
-            self.platform = Platform(redis, namespace, link_to)
+            self.platform = Platform(postgres, redis, namespace, link_to)
 
         def teardown(self) -> None:
             try:
@@ -197,11 +214,15 @@ def machine(
 @pytest.mark.timeout(1_800)
 @pytest.mark.parametrize("examples", [8, pytest.param(300, marks=pytest.mark.soak)])
 def test_every_screen_shows_its_users_events(
-    redis_endpoint: RedisEndpoint, namespace: str, websocket_link: WebSocketLinkFactory, examples: int
+    postgres_endpoint: PostgresEndpoint,
+    redis_endpoint: RedisEndpoint,
+    namespace: str,
+    websocket_link: WebSocketLinkFactory,
+    examples: int,
 ) -> None:
     """Events, repeats, cut lines and replaced servers, mixed by chance, end as a list a user would write."""
     run_state_machine_as_test(
-        machine(redis_endpoint, namespace, websocket_link),
+        machine(postgres_endpoint, redis_endpoint, namespace, websocket_link),
         settings=settings(
             max_examples=examples, stateful_step_count=20, deadline=None, database=None,
             suppress_health_check=list(HealthCheck),

@@ -68,12 +68,12 @@ async def test_a_gateway_whose_redis_is_not_there_says_so_and_ends(
     served = await start_gateway()
     await served.end(signal.SIGKILL)
     environment.set("NETRA_GATEWAY_REDIS_URL", f"redis://:{SECRET}@127.0.0.1:1/0")
-    environment.set("NETRA_GATEWAY_POLICY__HISTORY__DEADLINE", "PT0.2S")
+    environment.set("NETRA_GATEWAY_POLICY__DEADLINE", "PT0.2S")
 
     code, said = await outcome(environment, str(Path(sys.executable).with_name("netra-gateway")))
 
     assert code == 2
-    assert json.loads(said)["error"] == "StoreUnavailable"
+    assert json.loads(said)["reason"].startswith("what verifies tokens could not be opened: StoreUnavailable")
     assert SECRET not in said
 
 

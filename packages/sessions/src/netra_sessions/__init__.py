@@ -4,6 +4,7 @@ from netra_sessions.client import ClientPolicy, RealtimeClient
 from netra_sessions.closing import CloseCode
 from netra_sessions.endings import Endings
 from netra_sessions.errors import (
+    AuthenticationUnavailable,
     EventRefused,
     HandshakeRefused,
     SessionEnded,
@@ -38,6 +39,7 @@ from netra_sessions.sessions import Sessions
 
 __all__ = [
     "Authentication",
+    "AuthenticationUnavailable",
     "Caller",
     "ClientPolicy",
     "CloseCode",

@@ -9,6 +9,7 @@ SessionsError
 ├── VersionConflict
 ├── EventRefused
 ├── HandshakeRefused
+├── AuthenticationUnavailable
 └── StoreUnavailable
 """
 
@@ -89,6 +90,14 @@ class HandshakeRefused(SessionsError):
     def __init__(self, status: int) -> None:
         super().__init__(f"the gateway refused the token ({status}); ask the user to sign in again")
         self.status = status
+
+
+class AuthenticationUnavailable(SessionsError):
+    """What verifies tokens could not be opened, so a gateway could let nobody in."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"what verifies tokens could not be opened: {cause}; see to what it needs")
+        self.cause = cause
 
 
 class StoreUnavailable(SessionsError):

@@ -5,6 +5,8 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -13,8 +15,9 @@ from redis.asyncio import Redis
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from netra_sessions.errors import SessionsError
+from netra_sessions.errors import AuthenticationUnavailable, SessionsError
 from netra_sessions.gateway import Gateway
+from netra_sessions.handshake import Authentication
 from netra_sessions.sessions import Sessions
 from netra_sessions.settings import GatewaySettings, OpenAuthentication
 
@@ -61,8 +64,7 @@ async def run(settings: GatewaySettings) -> None:
 
 
 async def _serve(settings: GatewaySettings, sessions: Sessions, redis: Redis, stop: asyncio.Event) -> None:
-    opened: OpenAuthentication = settings.authentication
-    async with sessions, opened(settings) as authentication:
+    async with sessions, _authentication(settings) as authentication:
         gateway = Gateway(
             redis=redis, namespace=settings.namespace, authentication=authentication,
             endings=sessions.endings, origins=settings.origins, host=settings.host, port=settings.port,
@@ -78,6 +80,22 @@ async def _serve(settings: GatewaySettings, sessions: Sessions, redis: Redis, st
     _log.info("stopped")
 
 
+@asynccontextmanager
+async def _authentication(settings: GatewaySettings) -> AsyncIterator[Authentication]:
+    """Open what the settings name.
+
+    Raises:
+        AuthenticationUnavailable: it can't be opened; whatever it raises is no error of ours.
+    """
+    opening: OpenAuthentication = settings.authentication
+    async with AsyncExitStack() as opened:
+        try:
+            authentication = await opened.enter_async_context(opening(settings))
+        except Exception as error:
+            raise AuthenticationUnavailable(type(error).__name__) from error
+        yield authentication
+
+
 def main() -> int:
     """Run the gateway; 2 where it can't start for what it was told, 1 where it failed."""
     lines = logging.StreamHandler(sys.stdout)
@@ -91,7 +109,10 @@ def main() -> int:
         return 2
     try:
         asyncio.run(run(settings))
-    except (ArgumentError, OSError, SessionsError, ValueError) as error:
+    except SessionsError as error:  # its text holds no secret
+        _log.error("the gateway can't start", extra={"error": type(error).__name__, "reason": str(error)})
+        return 2
+    except (ArgumentError, OSError, ValueError) as error:
         _log.error("the gateway can't start", extra={"error": type(error).__name__})
         return 2
     except Exception:
