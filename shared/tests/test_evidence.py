@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from netra_fixtures.errors import ServicesUnavailable
 from netra_fixtures.evidence import Tap
 from netra_fixtures.tap import (
     ADMINISTRATION,
     COLUMNS,
     COMMANDS,
+    ROWS,
     TRANSACTIONS,
     PostgresConversation,
     RedisConversation,
@@ -207,6 +209,19 @@ def test_more_connections_than_a_usual_laptop_allows_files_pass_the_tap(tmp_path
             assert sock.recv(6)
 
         assert tap.link_counts("wire")["commands"] == 100
+
+
+def test_more_links_than_can_be_counted_are_refused_and_one_that_is_closed_makes_room(
+    tap: Tap, echo: str
+) -> None:
+    """A test that opens links without end learns that, and not that a list was empty."""
+    for number in range(ROWS):
+        tap.link(f"l{number}", "redis", echo)
+
+    with pytest.raises(ServicesUnavailable, match="links are open; close some"):
+        tap.link("one-more", "redis", echo)
+    tap.drop("l0")
+    tap.link("another", "redis", echo)
 
 
 def test_a_tap_that_ends_ends_the_run_and_not_the_report(run: Run) -> None:

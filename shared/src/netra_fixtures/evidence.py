@@ -54,11 +54,19 @@ class Tap:
 
         Args:
             of_tests: what passes is a test's; else the kit's own, in no test's count.
+
+        Raises:
+            ServicesUnavailable: as many as can be counted are open.
         """
         if not of_tests:
             self._kits.add(name)
         leads_to = str(target) if isinstance(target, Path) else target
-        row = min(set(range(tap_script.ROWS)) - {row for _, row in self._links.values()})
+        free = set(range(tap_script.ROWS)) - {row for _, row in self._links.values()}
+        if not free:
+            raise ServicesUnavailable(
+                TAP, f"all of its {tap_script.ROWS} links are open", "close some before the test opens more"
+            )
+        row = min(free)
         self._links[name] = protocol, row
         path = self.path(name)
         path.parent.mkdir(mode=0o700, exist_ok=True)

@@ -35,7 +35,7 @@ PARENT_CHECK_S = 1.0
 SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 WRITES = frozenset({b"INSERT", b"UPDATE", b"DELETE", b"MERGE"})
 
-ROWS, COLUMNS = 64, 8  # of the file of counts
+ROWS, COLUMNS = 256, 8  # of the file of counts
 COUNTERS = {
     "postgres": ("connections", "statements", "transactions", "rows_written", "databases"),
     "redis": ("connections", "commands", "bytes_received", "administration"),
