@@ -13,21 +13,29 @@ pytestmark = business_value(
 README = Path(__file__).parents[1] / "README.md"
 
 
+EXAMPLES = re.findall(r"```python\n(import .*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+PRINTED = [
+    ["signed out", "the session was ended (signed out); ask the user to sign in again"],
+    ["agent_started triage"],
+]
+
+
 @pytest.mark.fresh_database
-def test_the_example_of_the_readme_runs(
+@pytest.mark.parametrize(
+    ("example", "printed"), list(zip(EXAMPLES, PRINTED, strict=True)), ids=["sessions", "events"]
+)
+def test_an_example_of_the_readme_runs(
     postgres_endpoint: PostgresEndpoint,
     redis_endpoint: RedisEndpoint,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    example: str,
+    printed: list[str],
 ) -> None:
     """Documentation that does not run costs every reader an hour."""
-    example, *_ = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.setenv("DATABASE_URL", postgres_endpoint.url())
     monkeypatch.setenv("REDIS_URL", redis_endpoint.url)
 
     exec(compile(example, README, "exec"), {"__name__": "__main__"})
 
-    assert capsys.readouterr().out.splitlines() == [
-        "signed out",
-        "the session was ended (signed out); ask the user to sign in again",
-    ]
+    assert capsys.readouterr().out.splitlines() == printed
