@@ -144,6 +144,28 @@ async def test_nobody_passes_on_what_they_do_not_have(
     assert await access.grant(acting(ALICE), BOB, Permission("run:start"))
 
 
+async def test_a_denial_is_cut_short_by_those_alone_who_may_take_it_back(
+    access: Access, clock: ManualClock, acting: Acting, root: Principal
+) -> None:
+    """Who may not open a door for somebody can't say either that it is shut until yesterday."""
+    rotate, keys = Permission("key:rotate"), Resource(kind="key", tenant=ACME)
+    later = clock.now() + timedelta(days=1)
+    for user, role in ((ALICE, Role.ADMIN), (BOB, Role.DEVELOPER)):
+        await access.assign(root, user, ACME, role)
+    await access.grant(root, BOB, rotate)
+    await access.deny(root, BOB, rotate)
+
+    for until in (clock.now() - timedelta(days=1), later):
+        with pytest.raises(AccessDenied) as refused:
+            await access.deny(acting(ALICE), BOB, rotate, until=until)
+        assert refused.value.reason is Reason.NOT_HELD
+    assert not await access.allowed(acting(BOB), rotate, keys)
+
+    assert await access.deny(root, BOB, rotate, until=later)
+    assert await access.deny(acting(ALICE), BOB, rotate, until=later + timedelta(days=1))
+    assert await access.deny(acting(ALICE), BOB, rotate)
+
+
 async def test_a_tenant_keeps_somebody_who_can_run_it(
     access: Access, acting: Acting, root: Principal
 ) -> None:

@@ -133,7 +133,8 @@ class Access:
     ) -> bool:  # fmt: skip
         """Refuse *user* what roles or grants give, and revoke their access tokens; otherwise as `grant`.
 
-        *actor* needs to stand above the user, and not to have the permission.
+        *actor* needs to stand above the user, and not to have the permission; but one that ends before the
+        denial that it takes the place of asks for what `grant` does.
         """
         return await self._rule(Act.DENIED, actor, user, permission, resource, until)
 

@@ -8,7 +8,7 @@ from netra_auth.errors import AccessDenied, LastAdministrator, TenantTaken
 from netra_auth.identity import Principal, Role, TenantId, UserId, check_names
 from netra_auth.policy import AccessPolicy, Permission
 from netra_auth.revocation import RevokesTokens
-from netra_auth.roles import Reason, refuse_role, refuse_ruling
+from netra_auth.roles import Effect, Reason, Standing, refuse_role, refuse_ruling
 from netra_auth.store import access as store
 from netra_auth.store import violations
 from netra_auth.store.database import Database, Transaction
@@ -92,13 +92,22 @@ class Ledger:
         ]
         if change.role is not None:
             return refuse_role(actor, change.user, change.role, give=change.act is Act.ROLE_GIVEN)
-        widens = change.act in _WIDENING
+        widens = change.act in _WIDENING or _ends_a_denial_sooner(change, target)
         return refuse_ruling(self._policy, actor, target, permission, widens=widens, at=change.at)
 
     async def _revoke(self, change: Change) -> None:
         """Have tokens revoked, also where nothing changed: an earlier call may have died before this."""
         if self._revocations is not None and change.act in _UNTRUE_IN_TOKENS:
             await self._revocations.revoke_user(change.user, sign_out=False)
+
+
+def _ends_a_denial_sooner(change: Change, target: Standing) -> bool:
+    """Say whether a denial takes the place of one that would have held for longer: a way to take it back."""
+    until = change.until
+    return change.act is Act.DENIED and until is not None and any(
+        one.effect is Effect.DENIAL and one.resource == change.resource and one.holds(at=max(until, change.at))
+        for one in target.rulings
+    )  # fmt: skip
 
 
 def denial(
