@@ -2,7 +2,10 @@
 
 import asyncio
 import json
+import logging
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -151,6 +154,24 @@ async def test_of_registrations_at_once_one_gets_the_address(
     assert sorted(type(one).__name__ for one in results) == ["Account", *["EmailTaken"] * 9]
     async with engine.connect() as connection:
         assert await connection.scalar(text("select count(*) from auth.account")) == 1
+
+
+async def test_an_outage_shows_nothing_of_what_was_to_be_stored(
+    open_accounts: OpenAccounts, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tracebacks and logs are read by more people than the table of passwords, and kept for longer."""
+    caplog.set_level(logging.DEBUG, "sqlalchemy.engine")
+    email = "alice@example.com"
+    one = await open_accounts(deadline=timedelta(seconds=1))
+
+    async with engine.begin() as stuck:
+        await stuck.execute(text("lock table auth.account"))
+        with pytest.raises(StoreUnavailable) as unavailable:
+            await one.accounts.register(email, HORSE, tenant=ACME)
+
+    shown = "".join(traceback.format_exception(unavailable.value)) + caplog.text
+    assert "insert into auth.account" in shown
+    assert [told for told in ("pbkdf2-sha256", email) if told in shown] == []
 
 
 async def test_a_changed_password_ends_what_the_old_one_opened(

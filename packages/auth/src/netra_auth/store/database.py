@@ -41,8 +41,8 @@ class Database:
     """What PostgreSQL is asked through; a call that it does not answer raises `StoreUnavailable`."""
 
     def __init__(self, engine: AsyncEngine, *, deadline: timedelta) -> None:
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._joint = engine.execution_options(isolation_level="READ COMMITTED")
+        self._single = _discreet(engine, "AUTOCOMMIT")
+        self._joint = _discreet(engine, "READ COMMITTED")
         self._deadline = deadline.total_seconds()
 
     async def execute(self, statement: TextClause, **values: object) -> Sequence[Row[Any]]:
@@ -77,6 +77,13 @@ class Database:
             if not _is_unreachable(error):
                 raise
             raise StoreUnavailable("PostgreSQL") from error
+
+
+def _discreet(engine: AsyncEngine, isolation_level: str) -> AsyncEngine:
+    """Return *engine* with values left out of its errors and its log, for they are digests and sealed secrets."""
+    own = engine.execution_options(isolation_level=isolation_level)
+    own.sync_engine.hide_parameters = True  # of this view alone: the caller's engine keeps its own setting
+    return own
 
 
 async def _alive(engine: AsyncEngine) -> AsyncConnection:
