@@ -177,6 +177,21 @@ async def test_what_is_refused_is_written_down(
     assert (other.kind, other.tenant, other.detail["other_tenant"]) == (Kind.OTHER_TENANT, ACME, OTHER)
 
 
+@pytest.mark.parametrize(
+    "address", ["", "a\x00b", "\ud800", "x" * 1_000_000], ids=["empty", "NUL", "half a character", "1 MB"]
+)
+async def test_a_strange_address_is_no_way_around_the_record_of_denials(
+    access: Access, log: ViolationLog, acting: Acting, root: Principal, address: str
+) -> None:
+    """Who forges where a request comes from is told no, and written down, all the same."""
+    with pytest.raises(AccessDenied):
+        await access.require(acting(ALICE), READ, RUN, address=address)
+
+    [violation] = await log.find()
+    assert violation.address is not None
+    assert len(violation.address) <= 256
+
+
 async def test_a_permission_that_the_policy_does_not_list_is_no_permission(
     access: Access, root: Principal
 ) -> None:

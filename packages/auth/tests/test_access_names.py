@@ -50,7 +50,7 @@ async def test_a_name_that_nobody_can_have_reaches_no_store(
         access.found(user, ACME), access.found(ROOT, tenant), access.roles(user, ACME), access.roles(ROOT, tenant),
         access.assign(root, user, ACME, Role.ADMIN), access.unassign(root, ROOT, tenant, Role.ADMIN),
         access.grant(root, user, READ), access.deny(somebody, BOB, READ), access.allowed(somebody, READ, RUN),
-        access.allowed(somewhere, READ, RUN), access.require(root, READ, RUN, address=name),
+        access.allowed(somewhere, READ, RUN), access.require(somewhere, READ, RUN),
         access.changes(tenant), access.changes(ACME, user=user),
     ):  # fmt: skip
         with pytest.raises(InvalidIdentifier) as refused:

@@ -63,8 +63,6 @@ class Access:
             AccessDenied: *principal* may not; its `reason` says why.
             PermissionUnknown, InvalidIdentifier, StoreUnavailable: as for `allowed`.
         """
-        if address is not None:
-            check_names(address)
         decision = await self._decide(principal, permission, resource)
         if decision.allowed:
             return
