@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from netra_auth import (
     FollowPolicy,
     InvalidIdentifier,
+    Kind,
     Revocations,
     SessionId,
     SignedIn,
@@ -20,6 +21,7 @@ from netra_auth import (
     TokenRevoked,
     UserId,
     Verifier,
+    ViolationLog,
 )
 from netra_fixtures import (
     Cut,
@@ -90,6 +92,21 @@ async def test_a_revoked_token_is_refused_and_its_neighbours_are_not(
     await revocations.revoke_session(SessionId("session-1"))
     await refused(verifier, sibling)
     assert verifier.verify(elsewhere.token) == elsewhere.principal
+
+
+async def test_a_revoked_token_that_comes_again_is_on_record_with_its_user(
+    open_verifier: OpenVerifier, revocations: Revocations, signed: Sign, log: ViolationLog
+) -> None:
+    """Who looks into a stolen token asks first whose it was."""
+    verifier, token = await open_verifier(following=TOLD_ONLY), signed()
+    await revocations.revoke_token(token.principal.token)
+    await refused(verifier, token)
+
+    async def on_record() -> None:
+        violations = await log.find(user=token.principal.user, kind=Kind.REVOKED_TOKEN)
+        assert [one.tenant for one in violations] == [token.principal.tenant]
+
+    await eventually(on_record, seconds=10)
 
 
 async def test_a_user_is_revoked_up_to_the_moment_and_not_beyond(

@@ -117,6 +117,8 @@ class Verifier:
         principal: Principal | None = None
         try:
             principal = self._checked(text)
+            if self._follower.covers(principal):
+                raise TokenRevoked
             if tenant is not None and principal.tenant != tenant:
                 raise ClaimRefused("tenant")
         except TokenRefused as refused:
@@ -139,9 +141,6 @@ class Verifier:
         elif now >= principal.expires_at + self._policy.leeway:
             del self._verified[digest]
             raise TokenExpired
-        if self._follower.covers(principal):
-            del self._verified[digest]
-            raise TokenRevoked
         return principal
 
     def _remember(self, digest: bytes, principal: Principal) -> None:
