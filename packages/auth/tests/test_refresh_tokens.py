@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_auth import (
+    AccessTokens,
     Grant,
     Kind,
     RefreshRefused,
@@ -37,6 +38,9 @@ pytestmark = business_value(
 
 OpenVerifier = Callable[..., Awaitable[Verifier]]
 ALICE = UserId("alice")
+WAITING = (
+    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+)
 
 
 async def test_reusing_a_refresh_token_revokes_its_whole_family(
@@ -181,6 +185,40 @@ async def test_a_revocation_during_a_refresh_covers_the_new_token(
     async def refused() -> None:
         try:
             verifier.verify(renewed.access_token)
+        except TokenRevoked:
+            return
+        raise AssertionError("the access token is still accepted")
+
+    await eventually(refused, seconds=10)
+
+
+@pytest.mark.parametrize(
+    "held",
+    ["select from auth.refresh_family for update", "select pg_advisory_xact_lock(hashtextextended('auth alice', 4817))"],
+    ids=["by a refresh", "by a sign-in"],
+)  # fmt: skip
+async def test_a_sign_out_everywhere_covers_what_is_issued_while_it_waits(
+    refresh_tokens: RefreshTokens, access_tokens: AccessTokens, revocations: Revocations, verifier: Verifier,
+    alice: SignedIn, clock: ManualClock, engine: AsyncEngine, held: str,
+) -> None:  # fmt: skip
+    """A token that a thief fetches in the very moment of the sign-out is as dead as those before."""
+    grant = await refresh_tokens.issue(alice)
+
+    async def waits() -> None:
+        async with engine.connect() as connection:
+            assert await connection.scalar(text(WAITING)) == 1
+
+    async with asyncio.TaskGroup() as at_once:
+        async with engine.begin() as ahead:
+            await ahead.execute(text(held))
+            at_once.create_task(revocations.revoke_user(ALICE))
+            await eventually(waits, seconds=20)
+            clock.advance(timedelta(milliseconds=5))
+            late = access_tokens.sign(alice, session=grant.session, roles=())
+
+    async def refused() -> None:
+        try:
+            verifier.verify(late.token)
         except TokenRevoked:
             return
         raise AssertionError("the access token is still accepted")

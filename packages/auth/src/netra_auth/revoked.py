@@ -73,13 +73,13 @@ class Revocations:
         self, within: Transaction, what: Revoked, subject: str, *, sign_out: bool = True
     ) -> Revocation:
         """Write a revocation down as part of a transaction; announce it once that has committed."""
-        at = self._clock()
-        revocation = Revocation(what=what, subject=subject, at=at, until=at + self._kept)
         if sign_out and what is Revoked.SESSION:
-            await refreshing.revoke_of_session(within, SessionId(subject), at=at)
+            await refreshing.revoke_of_session(within, SessionId(subject), at=self._clock())
         if sign_out and what is Revoked.USER:
             await revocations.lock_user(within, UserId(subject))
-            await refreshing.revoke_of_user(within, UserId(subject), at=at)
+            await refreshing.revoke_of_user(within, UserId(subject), at=self._clock())
+        at = self._clock()  # once the locks are held: a grant that was made while they were waited for is covered
+        revocation = Revocation(what=what, subject=subject, at=at, until=at + self._kept)
         await revocations.add(within, revocation, signs_out=sign_out)
         return revocation
 
