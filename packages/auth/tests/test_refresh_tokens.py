@@ -25,6 +25,7 @@ from netra_auth import (
     Role,
     SessionId,
     SignedIn,
+    TokenPolicy,
     TokenRevoked,
     UserId,
     Verifier,
@@ -240,6 +241,36 @@ async def test_a_sign_in_from_before_a_sign_out_everywhere_gets_no_token(
 
     assert not await refresh_tokens.is_live(kept.refresh_token)
     again = alice.model_copy(update={"at": clock.now()})
+    assert await refresh_tokens.is_live((await refresh_tokens.issue(again)).refresh_token)
+
+
+async def test_a_sign_in_from_before_what_is_remembered_gets_no_token(
+    refresh_tokens: RefreshTokens, revocations: Revocations, alice: SignedIn, clock: ManualClock,
+    token_policy: TokenPolicy,
+) -> None:  # fmt: skip
+    """Nobody waits with a sign-in until the sign-out that ended it is forgotten."""
+    clock.advance(timedelta(seconds=1))
+    await revocations.revoke_user(ALICE)
+    clock.advance(token_policy.kept)
+    await revocations.purge()
+
+    with pytest.raises(RefreshTokenExpired):
+        await refresh_tokens.issue(alice)
+
+
+async def test_a_session_that_was_ended_gets_no_token(
+    refresh_tokens: RefreshTokens, revocations: Revocations, alice: SignedIn, clock: ManualClock
+) -> None:
+    """A session doesn't come back to life once it is forgotten that it was ended."""
+    session = SessionId("one")
+    await refresh_tokens.issue(alice, session=session)
+    await revocations.revoke_session(session)
+    clock.advance(timedelta(seconds=1))
+    again = alice.model_copy(update={"at": clock.now()})
+
+    with pytest.raises(RefreshTokenRevoked):
+        await refresh_tokens.issue(again, session=session)
+
     assert await refresh_tokens.is_live((await refresh_tokens.issue(again)).refresh_token)
 
 

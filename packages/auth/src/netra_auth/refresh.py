@@ -81,17 +81,21 @@ class RefreshTokens:
             session: the session it belongs to; by default a new one.
 
         Raises:
-            RefreshTokenRevoked: the user was signed out since then, as by a change of password.
+            RefreshTokenRevoked: the user was signed out since then, as by a change of password, or *session* was
+                revoked: its access tokens would be refused.
+            RefreshTokenExpired: the sign-in lies back for longer than revocations are kept.
             StoreUnavailable: PostgreSQL did not answer within the deadline.
         """
         at = self._clock()
+        if at >= signed_in.at + self._access_tokens.policy.kept:
+            raise RefreshTokenExpired
         roles = await self._roles.roles(signed_in.user, signed_in.tenant)
         session = session or SessionId(str(uuid4()))
         family, until = FamilyId(str(uuid4())), at + self._policy.absolute_lifetime
         grant = self._grant(signed_in, session, family, roles, at)
         async with self._database.transaction() as transaction:
             await revocations.lock_user(transaction, signed_in.user)
-            if await revocations.was_signed_out(transaction, signed_in.user, since=signed_in.at):
+            if await revocations.covers_sign_in(transaction, signed_in, session):
                 raise RefreshTokenRevoked(family)
             await refreshing.open_family(transaction, family, session, signed_in, at=at, until=until)
             await self._keep(transaction, grant, at, until)

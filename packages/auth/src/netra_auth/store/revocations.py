@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from netra_auth.identity import UserId
+from netra_auth.identity import SessionId, SignedIn, UserId
 from netra_auth.revocation import Revocation, Revoked
 from netra_auth.store.database import Database, Transaction
 
@@ -20,8 +20,9 @@ _SINCE = text(
     " left join auth.revocation on made_in >= :position and until > :now"
 )
 _LOCK_USER = text("select pg_advisory_xact_lock(hashtextextended('auth ' || :user, 4817))")
-_SIGNED_OUT = text(
-    "select 1 from auth.revocation where what = 'user' and subject = :user and signs_out and at > :since limit 1"
+_COVERS_SIGN_IN = text(
+    "select 1 from auth.revocation where what = 'user' and subject = :user and signs_out and at > :since"
+    " union all select 1 from auth.revocation where what = 'session' and subject = :session limit 1"
 )
 _PURGE = text("delete from auth.revocation where until <= :now")
 
@@ -39,9 +40,11 @@ async def lock_user(within: Transaction, user: UserId) -> None:
     await within.execute(_LOCK_USER, user=user)
 
 
-async def was_signed_out(within: Transaction, user: UserId, *, since: datetime) -> bool:
-    """Tell whether a user was signed out everywhere after *since*."""
-    return bool(await within.execute(_SIGNED_OUT, user=user, since=since))
+async def covers_sign_in(within: Transaction, signed_in: SignedIn, session: SessionId) -> bool:
+    """Tell whether the user was signed out everywhere since they signed in, or the session was ended."""
+    return bool(
+        await within.execute(_COVERS_SIGN_IN, user=signed_in.user, since=signed_in.at, session=session)
+    )
 
 
 async def since(database: Database, position: int, now: datetime) -> tuple[int, Sequence[Revocation]]:
