@@ -26,6 +26,7 @@ from netra_auth import (
     Method,
     Principal,
     RecoveryCode,
+    Revocations,
     SecondFactorNeeded,
     SecondFactorRefused,
     SecondFactors,
@@ -36,7 +37,9 @@ from netra_auth import (
     SignInRefused,
     StoreUnavailable,
     TenantId,
+    TokenExpired,
     TokenId,
+    TokenRevoked,
     Totp,
     UserId,
     ViolationLog,
@@ -385,6 +388,37 @@ async def test_stepping_up_proves_who_somebody_is_anew(
     assert (proved.user, proved.tenant, proved.at) == (alice.id, "globex", clock.now())
     after = principal.model_copy(update={"methods": proved.methods, "authenticated_at": proved.at})
     require_recent(after, within=timedelta(minutes=5), now=clock.now())
+
+
+@pytest.mark.parametrize("end", ["account", "user", "session", "token", "time"])
+async def test_nobody_steps_up_on_what_is_over(
+    open_accounts: OpenAccounts, alice: Account, papers: tuple[RecoveryCode, ...], clock: ManualClock,
+    revocations: Revocations, end: str,
+) -> None:  # fmt: skip
+    """A connection that was open before its user was shut out is no way back in."""
+    one = await open_accounts(revocations=revocations)
+    principal = Principal(
+        user=alice.id, tenant=alice.tenant, session=SessionId("s"), token=TokenId("t"), roles=frozenset(),
+        methods=frozenset({Method.PASSWORD}), authenticated_at=clock.now(), issued_at=clock.now(),
+        expires_at=clock.now() + timedelta(minutes=10),
+    )  # fmt: skip
+    clock.advance(timedelta(seconds=1))
+    match end:
+        case "account":
+            await one.accounts.disable(alice.id)
+        case "user":
+            await revocations.revoke_user(alice.id)
+        case "session":
+            await revocations.revoke_session(principal.session)
+        case "token":
+            await revocations.revoke_token(principal.token)
+        case _:
+            clock.advance(timedelta(minutes=10))
+
+    with pytest.raises(TokenExpired if end == "time" else TokenRevoked):
+        await one.factors.step_up(principal, papers[0], address=HOME)
+
+    assert await one.factors.verify(alice.id, papers[0]) is Method.RECOVERY_CODE
 
 
 async def test_nobody_enrols_for_an_account_that_is_not_there(factors: SecondFactors) -> None:

@@ -14,10 +14,17 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_auth.errors import AccountUnknown, SecondFactorRefused, SecondFactorState, SecondFactorUnreadable
+from netra_auth.errors import (
+    AccountUnknown,
+    SecondFactorRefused,
+    SecondFactorState,
+    SecondFactorUnreadable,
+    TokenExpired,
+    TokenRevoked,
+)
 from netra_auth.guessing import Guessing, GuessingPolicy
 from netra_auth.identity import Method, Principal, SignedIn, UserId
-from netra_auth.store import accounts, second_factors, violations
+from netra_auth.store import accounts, revocations, second_factors, violations
 from netra_auth.store.database import Database
 from netra_auth.totp import Totp, base32
 from netra_auth.violation import Kind, Violation
@@ -169,9 +176,16 @@ class SecondFactors:
         """Prove again who is signed in: issue new tokens on what is returned.
 
         Raises:
+            TokenExpired, TokenRevoked: what made *principal* is over, as after a sign-out or for a disabled account.
             SecondFactorRefused, SecondFactorState, StoreUnavailable: as `verify`.
         """
-        at = self._clock()
+        at = self._clock()  # before the record is read: what is revoked later revokes this too
+        if at > principal.expires_at:
+            raise TokenExpired
+        async with self._database.transaction() as within:
+            await revocations.lock_user(within, principal.user)
+            if await revocations.covers(within, principal):
+                raise TokenRevoked
         method = await self.verify(principal.user, code, address=address)
         methods = principal.methods | {method}
         return SignedIn(user=principal.user, tenant=principal.tenant, methods=methods, at=at)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import text
 
-from netra_auth.identity import SessionId, SignedIn, UserId
+from netra_auth.identity import Principal, SessionId, SignedIn, UserId
 from netra_auth.revocation import Revocation, Revoked
 from netra_auth.store.database import Database, Transaction
 
@@ -23,6 +23,10 @@ _LOCK_USER = text("select pg_advisory_xact_lock(hashtextextended('auth ' || :use
 _COVERS_SIGN_IN = text(
     "select 1 from auth.revocation where what = 'user' and subject = :user and signs_out and at > :since"
     " union all select 1 from auth.revocation where what = 'session' and subject = :session limit 1"
+)
+_COVERS = text(
+    "select 1 from auth.revocation where what = 'token' and subject = :token"
+    " or what = 'session' and subject = :session or what = 'user' and subject = :user and at >= :issued_at limit 1"
 )
 _PURGE = text("delete from auth.revocation where until <= :now")
 
@@ -45,6 +49,16 @@ async def covers_sign_in(within: Transaction, signed_in: SignedIn, session: Sess
     return bool(
         await within.execute(_COVERS_SIGN_IN, user=signed_in.user, since=signed_in.at, session=session)
     )
+
+
+async def covers(within: Transaction, principal: Principal) -> bool:
+    """Tell whether the token that speaks for *principal* was revoked, as the record says in this moment."""
+    return bool(
+        await within.execute(
+            _COVERS,
+            token=principal.token, session=principal.session, user=principal.user, issued_at=principal.issued_at,
+        )
+    )  # fmt: skip
 
 
 async def since(database: Database, position: int, now: datetime) -> tuple[int, Sequence[Revocation]]:
