@@ -225,7 +225,6 @@ async def another_process(
         await process.communicate()
 
 
-PATIENT = timedelta(seconds=30)  # a busy machine is no outage
 QUICK = PasswordPolicy(blocklist={"password123"}, rounds=100_000)  # the fewest that are allowed
 LENIENT = Limit(failures=1000)
 
@@ -322,9 +321,6 @@ def code_of(clock: ManualClock) -> Callable[[Enrolment], SecretStr]:
         return SecretStr(app.generate(int(clock.now().timestamp())).decode())
 
     return read
-
-
-PATIENT = timedelta(seconds=30)  # a busy machine is no outage
 
 
 @pytest.fixture

@@ -49,11 +49,19 @@ from netra_auth import (
 )
 from netra_fixtures import Goal, ManualClock, TenantFactory, Tier, business_value, eventually
 
-pytestmark = business_value(
+CodeOf = Callable[[Enrolment], SecretStr]
+HORSE = SecretStr("correct horse battery")
+HOME = "192.0.2.7"
+ACME, OTHER = TenantId("acme"), TenantId("other")
+ROOT, ALICE = UserId("root"), UserId("alice")
+DOORS = [  # one that each role opens first, from the lowest role to the highest
+    Permission(name) for name in ("run:start", "bill:upload", "tool:run", "setting:write", "tenant:change")
+]
+
+
+@business_value(
     tier=Tier.FREE, goals={Goal.SECURITY, Goal.RETENTION}, impact="users sign in safely and stay signed in"
 )
-
-
 async def test_jwt_token_lifecycle_and_validation(
     refresh_tokens: RefreshTokens, access_tokens: AccessTokens, verifier: Verifier,
     keys: KeyRing, token_policy: TokenPolicy, log: ViolationLog, clock: ManualClock, alice: SignedIn,
@@ -112,14 +120,9 @@ async def test_jwt_token_lifecycle_and_validation(
     assert verifier.verify(again.access_token).user == alice.user
 
 
-pytestmark = business_value(
+@business_value(
     tier=Tier.FREE, goals={Goal.SECURITY}, impact="nobody else uses a user's account or sees their bills"
 )
-CodeOf = Callable[[Enrolment], SecretStr]
-HORSE = SecretStr("correct horse battery")
-HOME = "192.0.2.7"
-
-
 async def test_user_registration_and_password_security(
     accounts: Accounts, engine: AsyncEngine, log: ViolationLog, tenants: TenantFactory
 ) -> None:
@@ -144,6 +147,9 @@ async def test_user_registration_and_password_security(
     assert [(one.kind, one.user) for one in await log.find()] == [(Kind.WRONG_PASSWORD, alice.id)]
 
 
+@business_value(
+    tier=Tier.FREE, goals={Goal.SECURITY}, impact="nobody else uses a user's account or sees their bills"
+)
 async def test_multi_factor_authentication_flow(
     accounts: Accounts, factors: SecondFactors, log: ViolationLog, clock: ManualClock, code_of: CodeOf
 ) -> None:
@@ -170,19 +176,11 @@ async def test_multi_factor_authentication_flow(
     assert [one.kind for one in await log.find(user=alice.id)] == [Kind.REPLAYED_CODE] * 2
 
 
-pytestmark = business_value(
+@business_value(
     tier=Tier.FREE,
     goals={Goal.SECURITY},
     impact="what belongs to a customer is seen and changed by those alone who may",
 )
-
-ACME, OTHER = TenantId("acme"), TenantId("other")
-ROOT, ALICE = UserId("root"), UserId("alice")
-DOORS = [  # one that each role opens first, from the lowest role to the highest
-    Permission(name) for name in ("run:start", "bill:upload", "tool:run", "setting:write", "tenant:change")
-]
-
-
 async def test_role_based_access_control_enforcement(
     access: Access, log: ViolationLog, acting: Callable[..., Principal]
 ) -> None:
