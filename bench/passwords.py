@@ -17,11 +17,12 @@ from netra_auth import (
     GuessingPolicy,
     PasswordHasher,
     PasswordPolicy,
+    Revocations,
     SecondFactors,
     SignInPolicy,
     SignInRefused,
     TenantId,
-    UserId,
+    TokenPolicy,
 )
 from netra_auth import Limit as Guesses
 from turns import Contender, Subject, timed
@@ -35,17 +36,12 @@ POLICY = PasswordPolicy()
 GUESSES = GuessingPolicy(account=Guesses(failures=1000), address=Guesses(failures=1000))
 
 
-class Nobody:
-    """Has no tokens to revoke."""
-
-    async def revoke_user(self, user: UserId, /, *, sign_out: bool = True) -> None:
-        """Do nothing."""
-
-
 @asynccontextmanager
 async def opened(kit: Kit) -> AsyncIterator[Accounts]:
     """Open accounts straight to the servers, with one that has registered."""
     engine, redis = create_async_engine(kit.database.endpoint.url()), kit.redis.endpoint.client()
+    tokens = TokenPolicy(issuer="https://auth.example.com", audience="bench")
+    revocations = Revocations(engine=engine, redis=redis, namespace="bench", policy=tokens)
     try:
         async with (
             PasswordHasher(POLICY) as hasher,
@@ -54,8 +50,8 @@ async def opened(kit: Kit) -> AsyncIterator[Accounts]:
                 guessing=GUESSES,
             ) as factors,
             Accounts(
-                engine=engine, redis=redis, namespace="bench", hasher=hasher, factors=factors, revocations=Nobody(),
-                policy=SignInPolicy(guessing=GUESSES),
+                engine=engine, redis=redis, namespace="bench", hasher=hasher, factors=factors,
+                revocations=revocations, policy=SignInPolicy(guessing=GUESSES),
             ) as accounts,
         ):  # fmt: skip
             await accounts.register(ALICE, PASSWORD, tenant=TenantId("bench"))

@@ -36,7 +36,6 @@ from netra_auth import (
     RefreshPolicy,
     RefreshTokens,
     Revocations,
-    RevokesTokens,
     Role,
     SecondFactors,
     SessionId,
@@ -240,36 +239,21 @@ class Installation(NamedTuple):
 OpenAccounts = Callable[..., Awaitable[Installation]]
 
 
-class Remembered:
-    """Remembers whose tokens were to be revoked, in place of who revokes them."""
-
-    def __init__(self) -> None:
-        self.users: list[UserId] = []
-
-    async def revoke_user(self, user: UserId, /, *, sign_out: bool = True) -> None:
-        """Remember the user."""
-        self.users.append(user)
-
-
-@pytest.fixture
-def revoked() -> Remembered:
-    """Whose tokens were to be revoked."""
-    return Remembered()
-
-
 @pytest.fixture
 async def open_accounts(
-    engine: AsyncEngine, redis_client: Redis, namespace: str, clock: ManualClock, revoked: Remembered
+    engine: AsyncEngine, redis_client: Redis, namespace: str, clock: ManualClock, token_policy: TokenPolicy
 ) -> AsyncIterator[OpenAccounts]:
     """Open accounts as one process of the platform does; each call is another process's."""
     async with AsyncExitStack() as opened:
 
         async def open_one(
             *, engine: AsyncEngine = engine, redis: Redis = redis_client, policy: PasswordPolicy = QUICK,
-            guessing: GuessingPolicy | None = None, revocations: RevokesTokens = revoked, totp: Totp | None = None,
-            key: bytes = b"k" * 32, deadline: timedelta = PATIENT,
-            redis_within: timedelta = PATIENT, waiting: int = 200, attempts: int = 5,
+            guessing: GuessingPolicy | None = None, totp: Totp | None = None, key: bytes = b"k" * 32,
+            deadline: timedelta = PATIENT, redis_within: timedelta = PATIENT, waiting: int = 200, attempts: int = 5,
         ) -> Installation:  # fmt: skip
+            revocations = Revocations(
+                engine=engine, redis=redis, namespace=namespace, policy=token_policy, clock=clock, deadline=deadline
+            )  # fmt: skip
             limits = guessing or GuessingPolicy(address=LENIENT, deadline=redis_within)
             hasher = await opened.enter_async_context(PasswordHasher(policy, waiting=waiting))
             factors = await opened.enter_async_context(

@@ -392,11 +392,10 @@ async def test_stepping_up_proves_who_somebody_is_anew(
 
 @pytest.mark.parametrize("end", ["account", "user", "session", "token", "time"])
 async def test_nobody_steps_up_on_what_is_over(
-    open_accounts: OpenAccounts, alice: Account, papers: tuple[RecoveryCode, ...], clock: ManualClock,
-    revocations: Revocations, end: str,
+    accounts: Accounts, factors: SecondFactors, alice: Account, papers: tuple[RecoveryCode, ...],
+    clock: ManualClock, revocations: Revocations, end: str,
 ) -> None:  # fmt: skip
     """A connection that was open before its user was shut out is no way back in."""
-    one = await open_accounts(revocations=revocations)
     principal = Principal(
         user=alice.id, tenant=alice.tenant, session=SessionId("s"), token=TokenId("t"), roles=frozenset(),
         methods=frozenset({Method.PASSWORD}), authenticated_at=clock.now(), issued_at=clock.now(),
@@ -405,7 +404,7 @@ async def test_nobody_steps_up_on_what_is_over(
     clock.advance(timedelta(seconds=1))
     match end:
         case "account":
-            await one.accounts.disable(alice.id)
+            await accounts.disable(alice.id)
         case "user":
             await revocations.revoke_user(alice.id)
         case "session":
@@ -416,9 +415,9 @@ async def test_nobody_steps_up_on_what_is_over(
             clock.advance(timedelta(minutes=10))
 
     with pytest.raises(TokenExpired if end == "time" else TokenRevoked):
-        await one.factors.step_up(principal, papers[0], address=HOME)
+        await factors.step_up(principal, papers[0], address=HOME)
 
-    assert await one.factors.verify(alice.id, papers[0]) is Method.RECOVERY_CODE
+    assert await factors.verify(alice.id, papers[0]) is Method.RECOVERY_CODE
 
 
 async def test_nobody_enrols_for_an_account_that_is_not_there(factors: SecondFactors) -> None:

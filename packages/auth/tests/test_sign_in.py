@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import event, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from netra_auth import (
     Account,
@@ -33,7 +33,7 @@ from netra_auth import (
     UserId,
     ViolationLog,
 )
-from netra_fixtures import Goal, PrivateRedis, Tier, business_value, eventually
+from netra_fixtures import Goal, PostgresEndpoint, PrivateRedis, Tier, business_value, eventually, within
 from netra_fixtures.data import ThirdPartyData
 
 pytestmark = business_value(
@@ -59,6 +59,21 @@ NO_PASSWORDS = {
 async def alice(accounts: Accounts) -> Account:
     """Somebody with an account."""
     return await accounts.register("alice@example.com", HORSE, tenant=ACME)
+
+
+SignedOut = Callable[[], Awaitable[Sequence[str]]]
+
+
+@pytest.fixture
+def signed_out(engine: AsyncEngine) -> SignedOut:
+    """Read who was signed out everywhere, in turn."""
+
+    async def read() -> Sequence[str]:
+        async with engine.connect() as connection:
+            done = "select subject from auth.revocation where what = 'user' and signs_out order by id"
+            return (await connection.execute(text(done))).scalars().all()
+
+    return read
 
 
 class Work:
@@ -175,20 +190,20 @@ async def test_an_outage_shows_nothing_of_what_was_to_be_stored(
 
 
 async def test_a_changed_password_ends_what_the_old_one_opened(
-    accounts: Accounts, alice: Account, revoked: Any, log: ViolationLog
+    accounts: Accounts, alice: Account, signed_out: SignedOut, log: ViolationLog
 ) -> None:
     """Who changes the password because a thief knows it is rid of the thief."""
     new = SecretStr("a better horse battery")
 
     with pytest.raises(SignInRefused):
         await accounts.change_password(alice.id, WRONG, new, address=HOME)
-    assert revoked.users == []
+    assert await signed_out() == []
     await accounts.change_password(alice.id, HORSE, new, address=HOME)
 
     with pytest.raises(SignInRefused):
         await accounts.sign_in(alice.email, HORSE, address=HOME)
     assert isinstance(await accounts.sign_in(alice.email, new, address=HOME), SignedIn)
-    assert revoked.users == [alice.id]
+    assert await signed_out() == [alice.id]
     assert [one.kind for one in await log.find()] == [Kind.WRONG_PASSWORD] * 2
 
 
@@ -202,50 +217,64 @@ async def test_a_password_that_is_forbidden_is_not_changed_to(accounts: Accounts
 
 
 async def test_a_password_stays_where_the_tokens_of_the_old_one_cannot_be_ended(
-    open_accounts: OpenAccounts, accounts: Accounts, alice: Account
+    open_accounts: OpenAccounts, accounts: Accounts, alice: Account, engine: AsyncEngine
 ) -> None:
     """A user is never told that a thief is out while the thief's tokens still work."""
 
-    class Unreachable:
-        async def revoke_user(self, user: UserId) -> None:
-            raise StoreUnavailable("PostgreSQL")
+    one = await open_accounts(deadline=timedelta(seconds=1))
 
-    one = await open_accounts(revocations=Unreachable())
-
-    with pytest.raises(StoreUnavailable):
-        await one.accounts.change_password(alice.id, HORSE, SecretStr("a better horse"), address=HOME)
-    with pytest.raises(StoreUnavailable):
-        await one.accounts.disable(alice.id)
+    async with engine.begin() as stuck:
+        await stuck.execute(text("lock table auth.revocation"))
+        with pytest.raises(StoreUnavailable):
+            await one.accounts.change_password(alice.id, HORSE, SecretStr("a better horse"), address=HOME)
+        with pytest.raises(StoreUnavailable):
+            await one.accounts.disable(alice.id)
 
     assert isinstance(await accounts.sign_in(alice.email, HORSE, address=HOME), SignedIn)
 
 
 async def test_a_sign_in_that_a_change_of_password_overtakes_is_refused(
-    open_accounts: OpenAccounts, accounts: Accounts, alice: Account, engine: AsyncEngine
+    accounts: Accounts, alice: Account, engine: AsyncEngine
 ) -> None:
     """A thief who signs in at the very moment of the change does not slip through."""
-    sign_ins: list[asyncio.Task[object]] = []
 
-    class Meanwhile:
-        async def revoke_user(self, user: UserId) -> None:
-            """The row is changed and not committed: a sign-in still reads the old password, and it fits."""
-            sign_ins.append(asyncio.create_task(accounts.sign_in(alice.email, HORSE, address=None)))
-            await eventually(waits_for_the_row, seconds=20)
-
-    async def waits_for_the_row() -> None:
+    async def waiting(number: int) -> None:
         async with engine.connect() as connection:
-            assert await connection.scalar(text(_WAITING)) == 1
+            assert await connection.scalar(text(_WAITING)) == number
 
-    one = await open_accounts(revocations=Meanwhile())
+    async with engine.begin() as stuck:
+        await stuck.execute(text("lock table auth.revocation"))
+        change = asyncio.create_task(
+            accounts.change_password(alice.id, HORSE, SecretStr("a better horse"), address=HOME)
+        )
+        await eventually(lambda: waiting(1), seconds=20)
+        # the row is changed and not committed: a sign-in still reads the old password, and it fits
+        sign_in = asyncio.create_task(accounts.sign_in(alice.email, HORSE, address=None))
+        await eventually(lambda: waiting(2), seconds=20)
 
-    await one.accounts.change_password(alice.id, HORSE, SecretStr("a better horse"), address=HOME)
-
+    await change
     with pytest.raises(SignInRefused):
-        await sign_ins[0]
+        await sign_in
+
+
+async def test_as_many_changes_at_once_as_there_are_connections_go_through(
+    open_accounts: OpenAccounts, postgres_endpoint: PostgresEndpoint
+) -> None:
+    """People who are all told to change their passwords do, instead of keeping each other waiting."""
+    few = create_async_engine(postgres_endpoint.url(), pool_size=2, max_overflow=0)
+    one = await open_accounts(engine=few)
+    users = [
+        (await one.accounts.register(f"user-{n}@example.com", HORSE, tenant=ACME)).id for n in range(4)
+    ]
+
+    async with within(seconds=20):
+        await asyncio.gather(*(one.accounts.disable(user) for user in users))
+
+    await few.dispose()
 
 
 async def test_a_disabled_account_is_closed_until_it_is_enabled(
-    accounts: Accounts, alice: Account, revoked: Any
+    accounts: Accounts, alice: Account, signed_out: SignedOut
 ) -> None:
     """Who leaves the company is out at once, and back if that was a mistake."""
     await accounts.disable(alice.id)
@@ -256,7 +285,7 @@ async def test_a_disabled_account_is_closed_until_it_is_enabled(
     await accounts.enable(alice.id)
 
     assert isinstance(await accounts.sign_in(alice.email, HORSE, address=HOME), SignedIn)
-    assert revoked.users == [alice.id] * 2
+    assert await signed_out() == [alice.id] * 2
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,8 @@ from netra_auth.errors import (
 from netra_auth.guessing import Attempt, Guessing, GuessingPolicy, digest
 from netra_auth.hashing import PasswordHasher
 from netra_auth.identity import Method, SignedIn, TenantId, UserId, check_name
-from netra_auth.revocation import RevokesTokens
+from netra_auth.revocation import Revoked
+from netra_auth.revoked import Revocations
 from netra_auth.second_factor import SecondFactors
 from netra_auth.store import accounts, violations
 from netra_auth.store.accounts import Row
@@ -60,12 +61,12 @@ class Accounts:
     Args:
         hasher: hashes passwords by its policy; whoever opened it closes it.
         factors: asks for the second factor of those who have one.
-        revocations: is told when what was issued to a user must end.
+        revocations: ends what was issued to a user, in the transaction that changes the account.
     """
 
     def __init__(
         self, *, engine: AsyncEngine, redis: Redis, namespace: str, hasher: PasswordHasher,
-        factors: SecondFactors, revocations: RevokesTokens, policy: SignInPolicy = _POLICY,
+        factors: SecondFactors, revocations: Revocations, policy: SignInPolicy = _POLICY,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC), deadline: timedelta = timedelta(seconds=2),
     ) -> None:  # fmt: skip
         self._hasher = hasher
@@ -193,7 +194,8 @@ class Accounts:
         async with self._database.transaction() as within:
             if not await accounts.change(within, user, row.password_version, stored):
                 raise SignInRefused
-            await self._revocations.revoke_user(user)
+            made = await self._revocations.record(within, Revoked.USER, user)
+        await self._revocations.announce([made])
 
     async def disable(self, user: UserId) -> None:
         """Close an account and end what was issued to it: both, or neither; again is no error.
@@ -205,7 +207,8 @@ class Accounts:
         async with self._database.transaction() as within:
             if not await accounts.disable(within, user, self._clock()):
                 raise AccountUnknown
-            await self._revocations.revoke_user(user)
+            made = await self._revocations.record(within, Revoked.USER, user)
+        await self._revocations.announce([made])
 
     async def enable(self, user: UserId) -> None:
         """Open an account again.
