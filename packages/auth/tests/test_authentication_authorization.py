@@ -164,6 +164,10 @@ async def test_multi_factor_authentication_flow(
         assert isinstance(asked, SecondFactorNeeded)
         return asked.challenge
 
+    right = code_of(app).get_secret_value()
+    wrong = SecretStr(f"{right[:-1]}{(int(right[-1]) + 5) % 10}")
+    with pytest.raises(SecondFactorRefused):
+        await accounts.complete(await halfway(), wrong, address=HOME)
     by_app = await accounts.complete(await halfway(), code_of(app), address=HOME)
     with pytest.raises(SecondFactorRefused):
         await accounts.complete(await halfway(), code_of(app), address=HOME)
@@ -173,7 +177,8 @@ async def test_multi_factor_authentication_flow(
 
     assert by_app.methods == {Method.PASSWORD, Method.ONE_TIME_PASSWORD}
     assert by_paper.methods == {Method.PASSWORD, Method.RECOVERY_CODE}
-    assert [one.kind for one in await log.find(user=alice.id)] == [Kind.REPLAYED_CODE] * 2
+    kinds = [one.kind for one in reversed(await log.find(user=alice.id))]
+    assert kinds == [Kind.WRONG_CODE, *[Kind.REPLAYED_CODE] * 2]
 
 
 @business_value(

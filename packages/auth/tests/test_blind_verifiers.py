@@ -210,6 +210,29 @@ async def test_a_follower_that_ended_by_a_fault_of_its_own_is_noticed(
         await serve()
 
 
+async def test_a_follower_that_somebody_else_cancelled_is_noticed(
+    signed: Sign, engine: AsyncEngine, redis_client: Redis, namespace: str, keys: KeyRing,
+    token_policy: TokenPolicy, clock: ManualClock,
+) -> None:  # fmt: skip
+    """However the task ended, a verifier that is open by policy doesn't go on without it for ever."""
+    verifier = Verifier(
+        engine=engine, redis=redis_client, namespace=namespace, keys=keys, policy=token_policy,
+        following=TOLD_ONLY.model_copy(update={"when_blind": WhenBlind.ACCEPT}), clock=clock,
+    )  # fmt: skip
+    others = asyncio.all_tasks()
+
+    async def serve() -> None:
+        async with verifier:
+            for task in asyncio.all_tasks() - others:
+                task.cancel()
+            await asyncio.wait(asyncio.all_tasks() - others)
+            with pytest.raises(StoreUnavailable):
+                verifier.verify(signed().token)
+
+    with pytest.raises(RuntimeError, match="ended"):
+        await serve()
+
+
 async def test_a_verifier_without_the_record_fails_closed_in_the_end(
     open_verifier: OpenVerifier,
     signed: Sign,

@@ -105,6 +105,17 @@ async def test_a_token_whose_signature_was_removed_or_altered_is_refused(
         await recorded(log, Kind.BAD_SIGNATURE, forged)
 
 
+async def test_a_token_is_written_in_one_way_alone(verifier: Verifier, signed: Sign) -> None:
+    """A token that is told by its digest, as stolen or as seen before, can't be dressed up as another one."""
+    token = signed().token.get_secret_value()
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    unused = token[:-1] + letters[letters.index(token[-1]) + 1]  # 64 bytes leave four bits of the last letter
+
+    for other in (unused, token + "==", token + "\n", token[:-5] + "~" + token[-5:]):
+        with pytest.raises(TokenMalformed):
+            verifier.verify(other)
+
+
 @pytest.mark.parametrize("form", ["pem", "der", "jwk"])
 async def test_a_public_key_is_no_shared_secret(
     open_verifier: OpenVerifier, token_policy: TokenPolicy, clock: ManualClock, signed: Sign, log: ViolationLog,

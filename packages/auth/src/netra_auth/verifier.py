@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Coroutine
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -169,16 +168,15 @@ class Verifier:
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         """Notice a task that ended by itself: from then on nothing is verified."""
-        if not task.cancelled() and self._ended is None:
-            self._ended = task.exception() or RuntimeError("a task that follows revocations ended")
+        if task in self._tasks and self._ended is None:
+            fault = None if task.cancelled() else task.exception()
+            self._ended = fault or RuntimeError("a task that follows revocations ended")
 
     async def _stop(self) -> None:
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError, Exception):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _digest(text: str) -> bytes:
