@@ -208,6 +208,26 @@ async def test_a_revocation_is_kept_until_its_tokens_have_expired(
         assert await connection.scalar(count) == 0
 
 
+async def test_a_verifier_forgets_what_no_longer_matters(
+    open_verifier: OpenVerifier, revocations: Revocations, signed: Sign, clock: ManualClock,
+    token_policy: TokenPolicy,
+) -> None:  # fmt: skip
+    """What a process remembers of revocations grows with the life of a token, and not with its own."""
+    verifier = await open_verifier()
+    await revocations.revoke_session(SessionId("session-1"))
+    await refused(verifier, signed())
+    clock.advance(token_policy.kept)
+    token = signed()
+
+    async def forgotten() -> None:
+        try:
+            verifier.verify(token.token)
+        except TokenRevoked as revoked:
+            raise AssertionError("it is still remembered") from revoked
+
+    await eventually(forgotten, seconds=10)
+
+
 @pytest.mark.parametrize(
     "subject", ["", "\0", "\ud800", "x" * 1_000_000], ids=["empty", "nul", "surrogate", "1 MB"]
 )

@@ -257,6 +257,30 @@ async def test_a_sign_in_that_a_change_of_password_overtakes_is_refused(
         await sign_in
 
 
+async def test_of_two_changes_of_one_password_at_once_one_is_made(
+    accounts: Accounts, alice: Account, engine: AsyncEngine
+) -> None:
+    """A thief who changes the password in the same moment doesn't overwrite the user's, nor the user the thief's."""
+    wanted = [SecretStr("a better horse battery"), SecretStr("a thief's horse battery")]
+
+    async def both_wait() -> None:
+        async with engine.connect() as connection:
+            assert await connection.scalar(text(_WAITING)) == 2
+
+    async with engine.begin() as ahead:
+        await ahead.execute(text("select from auth.account for update"))
+        changes = [
+            asyncio.create_task(accounts.change_password(alice.id, HORSE, new, address=HOME)) for new in wanted
+        ]
+        await eventually(both_wait, seconds=20)
+
+    results = await asyncio.gather(*changes, return_exceptions=True)
+    assert sorted(type(one).__name__ for one in results) == ["NoneType", "SignInRefused"]
+    assert isinstance(
+        await accounts.sign_in(alice.email, wanted[results.index(None)], address=HOME), SignedIn
+    )
+
+
 async def test_as_many_changes_at_once_as_there_are_connections_go_through(
     open_accounts: OpenAccounts, postgres_endpoint: PostgresEndpoint
 ) -> None:

@@ -276,6 +276,17 @@ async def test_a_token_that_lives_longer_than_the_policy_is_refused(
     assert caught.value.claim == "exp"
 
 
+async def test_a_token_from_the_future_is_refused(
+    verifier: Verifier, keys: KeyRing, signed: Sign, clock: ManualClock, token_policy: TokenPolicy
+) -> None:
+    """A token that says it is issued later would be none of those that a user's revocation covers."""
+    later = clock.now() + timedelta(seconds=3)
+    expires = later + token_policy.lifetime
+
+    with pytest.raises(TokenNotYetValid):
+        verifier.verify(resigned(keys, signed(), iat=later.timestamp(), exp=expires.timestamp()))
+
+
 async def test_a_token_is_valid_in_its_time_and_not_outside_of_it(
     verifier: Verifier, signed: Sign, clock: ManualClock, token_policy: TokenPolicy
 ) -> None:
