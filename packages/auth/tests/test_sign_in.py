@@ -270,7 +270,8 @@ async def test_of_two_changes_of_one_password_at_once_one_is_made(
     async with engine.begin() as ahead:
         await ahead.execute(text("select from auth.account for update"))
         changes = [
-            asyncio.create_task(accounts.change_password(alice.id, HORSE, new, address=HOME)) for new in wanted
+            asyncio.create_task(accounts.change_password(alice.id, HORSE, new, address=HOME))
+            for new in wanted
         ]
         await eventually(both_wait, seconds=20)
 
@@ -287,9 +288,7 @@ async def test_as_many_changes_at_once_as_there_are_connections_go_through(
     """People who are all told to change their passwords do, instead of keeping each other waiting."""
     few = create_async_engine(postgres_endpoint.url(), pool_size=2, max_overflow=0)
     one = await open_accounts(engine=few)
-    users = [
-        (await one.accounts.register(f"user-{n}@example.com", HORSE, tenant=ACME)).id for n in range(4)
-    ]
+    users = [(await one.accounts.register(f"user-{n}@example.com", HORSE, tenant=ACME)).id for n in range(4)]
 
     async with within(seconds=20):
         await asyncio.gather(*(one.accounts.disable(user) for user in users))

@@ -1,10 +1,10 @@
 """Who may do what: accounts, tokens, roles, second factors and the record of violations."""
 
 from netra_auth.access import Access
+from netra_auth.access_change import Act, Change
 from netra_auth.accounts import Account, Accounts, SignInPolicy
 from netra_auth.algorithms import Algorithm
 from netra_auth.challenge import Challenge, SecondFactorNeeded
-from netra_auth.change import Act, Change
 from netra_auth.email import Email
 from netra_auth.errors import (
     AccessDenied,
@@ -63,20 +63,20 @@ from netra_auth.identity import (
 )
 from netra_auth.keyring import KeyRing
 from netra_auth.keys import SigningKey, VerifyingKey
-from netra_auth.known import SecretList, common_passwords, read_secrets
-from netra_auth.log import ViolationLog
 from netra_auth.passwords import PasswordPolicy
 from netra_auth.policy import PLATFORM, AccessPolicy, Allowance, Permission, Reach
 from netra_auth.refresh import RefreshPolicy, RefreshTokens, Roles
 from netra_auth.revocation import Revocation, Revoked, RevokesTokens
-from netra_auth.revoked import Revocations
+from netra_auth.revocations import Revocations
 from netra_auth.roles import Decision, Effect, Reason, Resource, Ruling, Standing, decide
 from netra_auth.second_factor import Enrolment, RecoveryCode, SecondFactors
+from netra_auth.secret_lists import SecretList, common_passwords, read_secrets
 from netra_auth.step_up import require_recent
 from netra_auth.tokens import AccessTokens, SignedToken, TokenPolicy
 from netra_auth.totp import Hash, Totp
 from netra_auth.verifier import Verifier
 from netra_auth.violation import Kind, Violation
+from netra_auth.violation_log import ViolationLog
 
 __all__ = [
     "PLATFORM",

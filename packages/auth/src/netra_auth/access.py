@@ -1,11 +1,11 @@
 """Roles, grants and denials: the class that a caller asks who may do what."""
 
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_auth.change import Act, Change
+from netra_auth.access_change import Act, Change
+from netra_auth.clock import Clock, utc_now
 from netra_auth.errors import AccessDenied, PermissionUnknown
 from netra_auth.identity import Principal, Role, TenantId, UserId, check_names
 from netra_auth.ledger import Ledger, denial
@@ -27,7 +27,7 @@ class Access:
 
     def __init__(
         self, *, engine: AsyncEngine, policy: AccessPolicy = PLATFORM, revocations: RevokesTokens | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC), deadline: timedelta = timedelta(seconds=2),
+        clock: Clock = utc_now, deadline: timedelta = timedelta(seconds=2),
     ) -> None:  # fmt: skip
         self._database = Database(engine, deadline=deadline)
         self._ledger = Ledger(self._database, policy=policy, revocations=revocations, clock=clock)

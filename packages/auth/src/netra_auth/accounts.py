@@ -1,9 +1,8 @@
 """Accounts: register, sign in by password and second factor, change the password, disable."""
 
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_auth import passwords
 from netra_auth.challenge import Challenges, HalfSignedIn, SecondFactorNeeded
+from netra_auth.clock import Clock, utc_now
 from netra_auth.email import Email, normalised
 from netra_auth.errors import (
     AccountUnknown,
@@ -27,7 +27,7 @@ from netra_auth.guessing import Attempt, Guessing, GuessingPolicy, digest
 from netra_auth.hashing import PasswordHasher
 from netra_auth.identity import Method, SignedIn, TenantId, UserId, check_name
 from netra_auth.revocation import Revoked
-from netra_auth.revoked import Revocations
+from netra_auth.revocations import Revocations
 from netra_auth.second_factor import SecondFactors
 from netra_auth.store import accounts, violations
 from netra_auth.store.accounts import Row
@@ -67,7 +67,7 @@ class Accounts:
     def __init__(
         self, *, engine: AsyncEngine, redis: Redis, namespace: str, hasher: PasswordHasher,
         factors: SecondFactors, revocations: Revocations, policy: SignInPolicy = _POLICY,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC), deadline: timedelta = timedelta(seconds=2),
+        clock: Clock = utc_now, deadline: timedelta = timedelta(seconds=2),
     ) -> None:  # fmt: skip
         self._hasher = hasher
         self._factors = factors

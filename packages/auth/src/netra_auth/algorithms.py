@@ -16,7 +16,7 @@ from jwt.utils import base64url_encode
 from pydantic import JsonValue, TypeAdapter
 
 from netra_auth.errors import KeyRefused, WeakKey
-from netra_auth.known import SecretList, is_known
+from netra_auth.secret_lists import SecretList, is_known
 
 _RSA_BITS = range(2048, 8193)
 _ROCA_PRIMES = (

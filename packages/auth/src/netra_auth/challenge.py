@@ -1,12 +1,12 @@
 """The step between a right password and a right code: a secret that the user holds for some minutes."""
 
 import secrets
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from pydantic import BaseModel, SecretStr
 from redis.asyncio import Redis
 
+from netra_auth.clock import Clock, utc_now
 from netra_auth.errors import ChallengeRefused
 from netra_auth.guessing import digest
 from netra_auth.identity import TenantId, UserId
@@ -54,7 +54,7 @@ class Challenges:
 
     def __init__(
         self, *, redis: Redis, namespace: str, lifetime: timedelta, attempts: int, deadline: timedelta,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:  # fmt: skip
         self._memory = Memory(redis, deadline=deadline)
         self._namespace = namespace

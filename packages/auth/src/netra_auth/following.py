@@ -15,13 +15,13 @@ from redis.asyncio.connection import ConnectionPool
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from netra_auth.clock import Clock
 from netra_auth.errors import StoreUnavailable
 from netra_auth.identity import Principal
 from netra_auth.revocation import Revocation, RevocationSet
 from netra_auth.store import revocations
 from netra_auth.store.database import Database
 from netra_auth.store.memory import private
-from netra_auth.tokens import Clock
 
 _RETRY_S = 0.1
 

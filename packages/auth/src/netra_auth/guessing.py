@@ -2,14 +2,15 @@
 
 import hashlib
 import ipaddress
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel, Field
 from redis.asyncio import Redis
 
+from netra_auth.clock import Clock, utc_now
 from netra_auth.errors import AuthError, StoreUnavailable
 from netra_auth.store.memory import Memory
 
@@ -115,7 +116,7 @@ class Guessing:
 
     def __init__(
         self, *, redis: Redis, namespace: str, policy: GuessingPolicy,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
     ) -> None:  # fmt: skip
         self._memory = Memory(redis, deadline=policy.deadline)
         self._namespace = namespace

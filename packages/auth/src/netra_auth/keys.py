@@ -20,7 +20,7 @@ from netra_auth.algorithms import (
     thumbprint,
 )
 from netra_auth.errors import KeyRefused
-from netra_auth.known import SecretList, common_passwords
+from netra_auth.secret_lists import SecretList, common_passwords
 
 _PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 _KID = re.compile(r"[\x21-\x7e]{1,200}")

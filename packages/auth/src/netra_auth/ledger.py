@@ -1,9 +1,10 @@
 """Changes of rights: each by somebody who may make it, one at a time in a tenant, and written down."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 
-from netra_auth.change import Act, Change
+from netra_auth.access_change import Act, Change
+from netra_auth.clock import Clock
 from netra_auth.errors import AccessDenied, LastAdministrator, TenantTaken
 from netra_auth.identity import Principal, Role, TenantId, UserId, check_names
 from netra_auth.policy import AccessPolicy, Permission
@@ -23,7 +24,7 @@ class Ledger:
 
     def __init__(
         self, database: Database, *, policy: AccessPolicy, revocations: RevokesTokens | None,
-        clock: Callable[[], datetime],
+        clock: Clock,
     ) -> None:  # fmt: skip
         self._database = database
         self._policy = policy

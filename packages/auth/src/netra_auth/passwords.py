@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from netra_auth.email import Email, local_part
 from netra_auth.errors import PasswordFault, PasswordRefused
-from netra_auth.known import SecretList, listed
+from netra_auth.secret_lists import SecretList, listed
 
 ROUNDS_AT_LEAST = 100_000
 _LONGEST = 4096  # code points that a policy may allow

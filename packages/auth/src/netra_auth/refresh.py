@@ -10,6 +10,7 @@ from uuid import uuid4
 from pydantic import BaseModel, model_validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from netra_auth.clock import Clock, utc_now
 from netra_auth.errors import (
     RefreshRefused,
     RefreshTokenExpired,
@@ -28,11 +29,11 @@ from netra_auth.identity import (
     UserId,
 )
 from netra_auth.revocation import Revocation, Revoked
-from netra_auth.revoked import Revocations
-from netra_auth.store import refreshing, revocations, violations
+from netra_auth.revocations import Revocations
+from netra_auth.store import refresh_tokens, revocations, violations
 from netra_auth.store.database import Database, Transaction
-from netra_auth.store.refreshing import Spendable
-from netra_auth.tokens import AccessTokens, Clock, utc_now
+from netra_auth.store.refresh_tokens import Spendable
+from netra_auth.tokens import AccessTokens
 from netra_auth.violation import Kind, Violation
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -97,7 +98,7 @@ class RefreshTokens:
             await revocations.lock_user(transaction, signed_in.user)
             if await revocations.covers_sign_in(transaction, signed_in, session):
                 raise RefreshTokenRevoked(family)
-            await refreshing.open_family(transaction, family, session, signed_in, at=at, until=until)
+            await refresh_tokens.open_family(transaction, family, session, signed_in, at=at, until=until)
             await self._keep(transaction, grant, at, until)
         return grant
 
@@ -122,13 +123,13 @@ class RefreshTokens:
         """
         digest = _digest(token)
         at = self._clock()  # before the roles are read, so that a revocation after that covers the new token
-        seen = await refreshing.find(self._database, digest)
+        seen = await refresh_tokens.find(self._database, digest)
         if seen is None:
             raise RefreshTokenUnknown
         roles = await self._roles.roles(seen.signed_in.user, seen.signed_in.tenant)
         grant = self._grant(seen.signed_in, seen.session, seen.family, roles, at)
         async with self._database.transaction() as transaction:
-            found = await refreshing.lock(transaction, digest)
+            found = await refresh_tokens.lock(transaction, digest)
             refused, made = await self._spend(transaction, found, digest, at, address)
             if refused is None:
                 await self._keep(transaction, grant, at, seen.family_expires_at)
@@ -146,7 +147,7 @@ class RefreshTokens:
         """
         digest = _digest(token)
         async with self._database.transaction() as transaction:
-            found = await refreshing.lock(transaction, digest)
+            found = await refresh_tokens.lock(transaction, digest)
             if found is None:
                 raise RefreshTokenUnknown
             made = await self._revocations.record(transaction, Revoked.SESSION, found.session)
@@ -159,7 +160,7 @@ class RefreshTokens:
             StoreUnavailable: PostgreSQL did not answer within the deadline.
         """
         try:
-            found = await refreshing.find(self._database, _digest(token))
+            found = await refresh_tokens.find(self._database, _digest(token))
         except RefreshTokenUnknown:
             return False
         return found is not None and _refusal(found, self._clock()) is None
@@ -170,7 +171,7 @@ class RefreshTokens:
         Raises:
             StoreUnavailable: PostgreSQL did not answer within the deadline.
         """
-        await refreshing.purge(self._database, self._clock())
+        await refresh_tokens.purge(self._database, self._clock())
 
     async def _spend(
         self,
@@ -185,7 +186,7 @@ class RefreshTokens:
             return RefreshTokenUnknown(), []
         refused = _refusal(found, at)
         if refused is None:
-            await refreshing.spend(transaction, digest, at=at)
+            await refresh_tokens.spend(transaction, digest, at=at)
         if not isinstance(refused, RefreshTokenReused):
             return refused, []
         await violations.add(
@@ -210,7 +211,7 @@ class RefreshTokens:
 
     async def _keep(self, transaction: Transaction, grant: Grant, at: datetime, latest: datetime) -> None:
         until = min(at + self._policy.idle_lifetime, latest)
-        await refreshing.add(transaction, _digest(grant.refresh_token), grant.family, at=at, until=until)
+        await refresh_tokens.add(transaction, _digest(grant.refresh_token), grant.family, at=at, until=until)
 
 
 def _refusal(found: Spendable, at: datetime) -> RefreshRefused | None:

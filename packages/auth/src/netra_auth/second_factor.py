@@ -4,7 +4,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, SecretBytes, SecretStr
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from netra_auth.clock import Clock, utc_now
 from netra_auth.errors import (
     AccountUnknown,
     SecondFactorRefused,
@@ -62,7 +63,7 @@ class SecondFactors:
     def __init__(
         self, *, engine: AsyncEngine, redis: Redis, namespace: str, key: SecretBytes, issuer: str,
         totp: Totp = _TOTP, guessing: GuessingPolicy = _GUESSING, recovery_codes: int = 10,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC), deadline: timedelta = timedelta(seconds=2),
+        clock: Clock = utc_now, deadline: timedelta = timedelta(seconds=2),
     ) -> None:  # fmt: skip
         if len(key.get_secret_value()) != _KEY_BYTES:
             raise ValueError(f"the key must have {_KEY_BYTES} bytes")

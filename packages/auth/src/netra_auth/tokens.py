@@ -1,12 +1,13 @@
 """Access tokens: what they claim, how they are signed and how they are read back."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Self
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from netra_auth.clock import Clock, utc_now
 from netra_auth.errors import ClaimRefused, TokenExpired, TokenMalformed, TokenNotYetValid
 from netra_auth.identity import (
     AccessToken,
@@ -25,14 +26,8 @@ from netra_auth.keyring import TOKEN_LIMIT, KeyRing
 TYPE: Final = "at+jwt"
 _SLACK = timedelta(seconds=60)  # a token that was being signed while its session was revoked
 
-Clock = Callable[[], datetime]
 _Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]+$")]
 _Instant = Annotated[float, Field(gt=0, lt=253_402_300_800)]
-
-
-def utc_now() -> datetime:
-    """Return the present instant."""
-    return datetime.now(UTC)
 
 
 class TokenPolicy(BaseModel, frozen=True):

@@ -9,6 +9,7 @@ from typing import Any, Self
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from netra_auth.clock import Clock, utc_now
 from netra_auth.errors import (
     AlgorithmRefused,
     ClaimRefused,
@@ -24,8 +25,8 @@ from netra_auth.following import Follower, FollowPolicy, WhenBlind
 from netra_auth.identity import AccessToken, Principal, TenantId
 from netra_auth.keyring import TOKEN_LIMIT, KeyRing
 from netra_auth.reporting import Reporter
-from netra_auth.revoked import channel_of
-from netra_auth.tokens import TYPE, Clock, TokenPolicy, read, utc_now
+from netra_auth.revocations import channel_of
+from netra_auth.tokens import TYPE, TokenPolicy, read
 from netra_auth.violation import Kind, Violation
 
 _KINDS: dict[type[TokenRefused], Kind] = {

@@ -4,7 +4,7 @@ from typing import Final
 
 from sqlalchemy import text
 
-from netra_auth.change import Act, Change
+from netra_auth.access_change import Act, Change
 from netra_auth.identity import Role, TenantId, UserId
 from netra_auth.policy import Permission
 from netra_auth.roles import Effect, Ruling, Standing

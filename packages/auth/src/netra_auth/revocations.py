@@ -8,11 +8,12 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from netra_auth.clock import Clock, utc_now
 from netra_auth.identity import SessionId, TokenId, UserId, check_name
 from netra_auth.revocation import Revocation, Revoked
-from netra_auth.store import refreshing, revocations
+from netra_auth.store import refresh_tokens, revocations
 from netra_auth.store.database import Database, Transaction
-from netra_auth.tokens import Clock, TokenPolicy, utc_now
+from netra_auth.tokens import TokenPolicy
 
 
 def channel_of(namespace: str) -> str:
@@ -74,11 +75,13 @@ class Revocations:
     ) -> Revocation:
         """Write a revocation down as part of a transaction; announce it once that has committed."""
         if sign_out and what is Revoked.SESSION:
-            await refreshing.revoke_of_session(within, SessionId(subject), at=self._clock())
+            await refresh_tokens.revoke_of_session(within, SessionId(subject), at=self._clock())
         if sign_out and what is Revoked.USER:
             await revocations.lock_user(within, UserId(subject))
-            await refreshing.revoke_of_user(within, UserId(subject), at=self._clock())
-        at = self._clock()  # once the locks are held: a grant that was made while they were waited for is covered
+            await refresh_tokens.revoke_of_user(within, UserId(subject), at=self._clock())
+        at = (
+            self._clock()
+        )  # once the locks are held: a grant that was made while they were waited for is covered
         revocation = Revocation(what=what, subject=subject, at=at, until=at + self._kept)
         await revocations.add(within, revocation, signs_out=sign_out)
         return revocation
