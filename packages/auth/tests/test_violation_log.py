@@ -5,7 +5,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_auth import Kind, UserId, Violation, ViolationLog
+from netra_auth import InvalidIdentifier, Kind, UserId, Violation, ViolationLog
 from netra_fixtures import Goal, ManualClock, Tier, business_value
 
 pytestmark = business_value(
@@ -44,6 +44,8 @@ async def test_the_log_is_searched_by_user_and_kind_the_latest_first(
         await log.add(Violation(at=clock.now(), kind=kind, user=user, detail={"permission": "runs:read"}))
 
     denied = await log.find(kind=Kind.DENIED)
+    with pytest.raises(InvalidIdentifier):
+        await log.find(user=UserId("\ud800"))
     [last] = await log.find(user=MALLORY, size=1)
     earlier = await log.find(user=MALLORY, before=last.id)
 

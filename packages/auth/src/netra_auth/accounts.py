@@ -44,7 +44,7 @@ class Account(BaseModel, frozen=True):
     created_at: datetime
 
 
-class SignInPolicy(BaseModel, frozen=True):
+class SignInPolicy(BaseModel, frozen=True, extra="forbid"):
     """Limits on guessing passwords, and how long a sign-in may stay half done, in how many attempts."""
 
     guessing: GuessingPolicy = GuessingPolicy()

@@ -33,7 +33,7 @@ class WhenBlind(StrEnum):
     ACCEPT = "accept"
 
 
-class FollowPolicy(BaseModel, frozen=True):
+class FollowPolicy(BaseModel, frozen=True, extra="forbid"):
     """How closely a verifier follows revocations, and what it does when it can't.
 
     It is blind once Redis has not answered for `trust`, or PostgreSQL for `record_trust`. A revocation that was

@@ -59,7 +59,7 @@ end
 """
 
 
-class Limit(BaseModel, frozen=True):
+class Limit(BaseModel, frozen=True, extra="forbid"):
     """How many wrong attempts are free, and how long the next has to wait after that.
 
     Each wrong attempt from the *failures*-th on locks for twice as long as the one before, up to
@@ -79,7 +79,7 @@ class WithoutRedis(StrEnum):
     OPEN = "attempts are not limited"
 
 
-class GuessingPolicy(BaseModel, frozen=True):
+class GuessingPolicy(BaseModel, frozen=True, extra="forbid"):
     """Limits by account and by address; `deadline` is how long Redis may take to count an attempt.
 
     Source:

@@ -22,7 +22,7 @@ _SALT_BYTES = 16
 _SCHEME = "pbkdf2-sha256"
 
 
-class PasswordPolicy(BaseModel, frozen=True):
+class PasswordPolicy(BaseModel, frozen=True, extra="forbid"):
     """What a password must be to be set, and how costly it is to guess.
 
     `blocklist` is a set, or a file with an entry a line, plain or gzip; unless given, the list that comes with

@@ -47,7 +47,7 @@ class Roles(Protocol):
         ...
 
 
-class RefreshPolicy(BaseModel, frozen=True):
+class RefreshPolicy(BaseModel, frozen=True, extra="forbid"):
     """How long a refresh token may lie unused, and how old its family may get."""
 
     idle_lifetime: timedelta = timedelta(days=7)

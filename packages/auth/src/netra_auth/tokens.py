@@ -30,7 +30,7 @@ _Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]+$"
 _Instant = Annotated[float, Field(gt=0, lt=253_402_300_800)]
 
 
-class TokenPolicy(BaseModel, frozen=True):
+class TokenPolicy(BaseModel, frozen=True, extra="forbid"):
     """Who issues access tokens, for whom, and how long they live.
 
     `leeway` is how far the clocks of issuer and verifier may differ. No token that lives longer than

@@ -16,7 +16,7 @@ class Hash(StrEnum):
     SHA512 = "SHA512"
 
 
-class Totp(BaseModel, frozen=True):
+class Totp(BaseModel, frozen=True, extra="forbid"):
     """How codes are made. The defaults are those that every authenticator app knows.
 
     Source:

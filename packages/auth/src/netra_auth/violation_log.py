@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_auth.identity import UserId
+from netra_auth.identity import UserId, check_name
 from netra_auth.store import violations
 from netra_auth.store.database import Database
 from netra_auth.violation import Kind, Violation
@@ -31,6 +31,9 @@ class ViolationLog:
         """Return up to *size* violations, the latest first; go on with the last one's id as *before*.
 
         Raises:
+            InvalidIdentifier: no user has such a name.
             StoreUnavailable: PostgreSQL did not answer within the deadline.
         """
+        if user is not None:
+            check_name(user)
         return await violations.find(self._database, user=user, kind=kind, before=before, size=size)
