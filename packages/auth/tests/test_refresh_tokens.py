@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_auth import (
@@ -39,6 +39,16 @@ pytestmark = business_value(
 
 OpenVerifier = Callable[..., Awaitable[Verifier]]
 ALICE = UserId("alice")
+BACKLOG = {
+    "refresh_family": (
+        "insert into auth.refresh_family select gen_random_uuid(), 'alice', 'acme', n::text, '{pwd}', :at, :at, :at"
+        " from generate_series(1, cast(:number as integer)) as n"
+    ),
+    "revocation": (
+        "insert into auth.revocation (what, subject, at, until, signs_out, made_in)"
+        " select 'token', n::text, :at, :at, false, 0 from generate_series(1, cast(:number as integer)) as n"
+    ),
+}
 WAITING = (
     "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
 )
@@ -117,6 +127,25 @@ async def test_a_family_ends_at_its_age_however_much_it_is_used(
     await refresh_tokens.purge()
     async with engine.connect() as connection:
         assert await connection.scalar(text("select count(*) from auth.refresh_token")) == 0
+
+
+async def test_a_backlog_is_deleted_step_by_step(
+    refresh_tokens: RefreshTokens, revocations: Revocations, engine: AsyncEngine, clock: ManualClock
+) -> None:
+    """Where nobody tidied up for months, doing so gets on within the deadline instead of starting over for ever."""
+    async with engine.begin() as connection:
+        for table, number in (("refresh_family", 250), ("revocation", 2500)):
+            old = await connection.execute(text(BACKLOG[table]), {"number": number, "at": clock.now()})
+            assert old.rowcount == number
+    deleted: list[int] = []
+    event.listen(
+        engine.sync_engine, "after_cursor_execute", lambda _c, cursor, *_: deleted.append(cursor.rowcount)
+    )
+
+    await refresh_tokens.purge()
+    await revocations.purge()
+
+    assert [number for number in deleted if number > 0] == [100, 100, 50, 1000, 1000, 500]
 
 
 async def test_only_the_digest_of_a_refresh_token_is_stored(

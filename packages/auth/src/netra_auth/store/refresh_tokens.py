@@ -43,7 +43,11 @@ _REVOKE_USER = text(
     "update auth.refresh_family set revoked_at = :at where id in (select id from auth.refresh_family"
     " where revoked_at is null and user_id = :user order by id for update)"
 )
-_PURGE = text("delete from auth.refresh_family where expires_at <= :now")
+# a few at a time, each of which may have thousands of tokens: one statement for all might outlast any deadline
+_PURGE = text(
+    "delete from auth.refresh_family where id in (select id from auth.refresh_family"
+    " where expires_at <= :now order by id limit 100 for update skip locked) returning id"
+)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ async def revoke_of_user(within: Transaction, user: UserId, *, at: datetime) -> 
 
 async def purge(database: Database, now: datetime) -> None:
     """Delete families that are past their age, with their tokens."""
-    await database.execute(_PURGE, now=now)
+    while await database.execute(_PURGE, now=now):
+        pass
 
 
 def _spendable(row: Row[Any]) -> Spendable:

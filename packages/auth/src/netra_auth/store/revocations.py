@@ -28,7 +28,10 @@ _COVERS = text(
     "select 1 from auth.revocation where what = 'token' and subject = :token"
     " or what = 'session' and subject = :session or what = 'user' and subject = :user and at >= :issued_at limit 1"
 )
-_PURGE = text("delete from auth.revocation where until <= :now")
+_PURGE = text(  # a few at a time: one statement for all might outlast any deadline
+    "delete from auth.revocation where id in (select id from auth.revocation"
+    " where until <= :now order by id limit 1000 for update skip locked) returning id"
+)
 
 
 async def add(within: Transaction, revocation: Revocation, *, signs_out: bool) -> None:
@@ -74,4 +77,5 @@ async def since(database: Database, position: int, now: datetime) -> tuple[int, 
 
 async def purge(database: Database, now: datetime) -> None:
     """Delete revocations whose tokens have all expired."""
-    await database.execute(_PURGE, now=now)
+    while await database.execute(_PURGE, now=now):
+        pass
