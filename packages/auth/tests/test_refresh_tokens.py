@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 from sqlalchemy import event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -25,6 +26,7 @@ from netra_auth import (
     Role,
     SessionId,
     SignedIn,
+    TokenMalformed,
     TokenPolicy,
     TokenRevoked,
     UserId,
@@ -353,3 +355,23 @@ async def test_what_is_no_refresh_token_is_unknown(
     assert not await refresh_tokens.is_live(text)
     with pytest.raises(RefreshRefused):
         await refresh_tokens.revoke("A" * 43)
+
+
+async def test_a_token_is_taken_as_any_secret_and_nothing_else_is(
+    refresh_tokens: RefreshTokens, open_verifier: OpenVerifier, alice: SignedIn
+) -> None:
+    """What a web framework read as a secret is passed on as it is; what is no text at all is refused as a token."""
+    verifier = await open_verifier(remembered=0)
+    grant = await refresh_tokens.issue(alice)
+
+    for _ in range(2):
+        assert verifier.verify(SecretStr(grant.access_token.get_secret_value())).user == ALICE
+    renewed = await refresh_tokens.rotate(SecretStr(grant.refresh_token.get_secret_value()))
+
+    assert renewed.family == grant.family
+    nothing: Any
+    for nothing in (None, b"A" * 43, 7):
+        with pytest.raises(RefreshTokenUnknown):
+            await refresh_tokens.rotate(nothing)
+        with pytest.raises(TokenMalformed):
+            verifier.verify(nothing)

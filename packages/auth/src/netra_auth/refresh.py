@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol, Self
 from uuid import uuid4
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, SecretStr, model_validator
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_auth.clock import Clock, utc_now
@@ -102,7 +102,7 @@ class RefreshTokens:
             await self._keep(transaction, grant, at, until)
         return grant
 
-    async def rotate(self, token: RefreshToken | str, *, address: str | None = None) -> Grant:
+    async def rotate(self, token: SecretStr | str, *, address: str | None = None) -> Grant:
         """Trade *token* for a new grant, with the roles that hold now; the old token is spent.
 
         Args:
@@ -138,7 +138,7 @@ class RefreshTokens:
             raise refused
         return grant
 
-    async def revoke(self, token: RefreshToken | str) -> None:
+    async def revoke(self, token: SecretStr | str) -> None:
         """Revoke the family of *token* and the access tokens of its session, as at a sign-out.
 
         Raises:
@@ -153,7 +153,7 @@ class RefreshTokens:
             made = await self._revocations.record(transaction, Revoked.SESSION, found.session)
         await self._revocations.announce([made])
 
-    async def is_live(self, token: RefreshToken | str) -> bool:
+    async def is_live(self, token: SecretStr | str) -> bool:
         """Tell whether *token* could be traded now; it stays as it is.
 
         Raises:
@@ -224,8 +224,8 @@ def _refusal(found: Spendable, at: datetime) -> RefreshRefused | None:
     return None
 
 
-def _digest(token: RefreshToken | str) -> bytes:
-    text = token.get_secret_value() if isinstance(token, RefreshToken) else token
-    if not _TOKEN.fullmatch(text):
+def _digest(token: SecretStr | str) -> bytes:
+    text = token.get_secret_value() if isinstance(token, SecretStr) else token
+    if not isinstance(text, str) or not _TOKEN.fullmatch(text):
         raise RefreshTokenUnknown
     return hashlib.sha256(text.encode()).digest()

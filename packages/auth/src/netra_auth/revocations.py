@@ -96,7 +96,7 @@ class Revocations:
             return
 
     async def purge(self, now: datetime | None = None) -> None:
-        """Delete the revocations whose tokens have all expired; call it every few minutes.
+        """Delete the revocations whose tokens have all expired; call it every few hours.
 
         Raises:
             StoreUnavailable: PostgreSQL did not answer within the deadline.

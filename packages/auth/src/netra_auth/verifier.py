@@ -6,6 +6,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Self
 
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,7 +23,7 @@ from netra_auth.errors import (
     TokenRevoked,
 )
 from netra_auth.following import Follower, FollowPolicy, WhenBlind
-from netra_auth.identity import AccessToken, Principal, TenantId
+from netra_auth.identity import Principal, TenantId
 from netra_auth.keyring import TOKEN_LIMIT, KeyRing
 from netra_auth.reporting import Reporter
 from netra_auth.revocations import channel_of
@@ -101,7 +102,7 @@ class Verifier:
         self._verified = {}
 
     def verify(
-        self, token: AccessToken | str, *, tenant: TenantId | None = None, address: str | None = None
+        self, token: SecretStr | str, *, tenant: TenantId | None = None, address: str | None = None
     ) -> Principal:
         """Return whom *token* speaks for.
 
@@ -113,7 +114,7 @@ class Verifier:
             TokenRefused: it opens nothing; the leaf says why.
             StoreUnavailable: revocations could not be followed for longer than `FollowPolicy` trusts.
         """
-        text = token.get_secret_value() if isinstance(token, AccessToken) else token
+        text = token.get_secret_value() if isinstance(token, SecretStr) else token
         principal: Principal | None = None
         try:
             principal = self._checked(text)
@@ -144,6 +145,8 @@ class Verifier:
         return principal
 
     def _remember(self, digest: bytes, principal: Principal) -> None:
+        if self._remembered < 1:
+            return
         if len(self._verified) >= self._remembered:
             del self._verified[next(iter(self._verified))]
         self._verified[digest] = principal
