@@ -243,11 +243,14 @@ async def test_what_is_no_identifier_is_refused_before_any_store_sees_it(
         assert await connection.scalar(text("select count(*) from auth.revocation")) == 0
 
 
+@pytest.mark.parametrize("decoding", [False, True], ids=["bytes", "text"])
 async def test_a_stranger_s_message_on_the_channel_changes_nothing(
-    open_verifier: OpenVerifier, revocations: Revocations, signed: Sign, redis_client: Redis, namespace: str
-) -> None:
-    """What can't be read as an announcement is passed over, and the next one is heard."""
-    verifier = await open_verifier(following=TOLD_ONLY)
+    open_verifier: OpenVerifier, revocations: Revocations, signed: Sign, redis_client: Redis,
+    redis_endpoint: RedisEndpoint, namespace: str, *, decoding: bool,
+) -> None:  # fmt: skip
+    """What can't be read as an announcement is passed over, and the next one is heard, also by a client for text."""
+    client = Redis.from_url(redis_endpoint.url, decode_responses=decoding)
+    verifier = await open_verifier(following=TOLD_ONLY, redis=client)
     token, other = signed(), signed()
 
     await redis_client.publish(f"{namespace}:revoked", b"\xff{]")
@@ -255,3 +258,4 @@ async def test_a_stranger_s_message_on_the_channel_changes_nothing(
     await refused(verifier, token)
 
     assert verifier.verify(other.token) == other.principal
+    await client.aclose()

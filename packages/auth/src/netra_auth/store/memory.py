@@ -15,7 +15,10 @@ from netra_auth.errors import StoreUnavailable
 def private(redis: Redis) -> dict[str, Any]:
     """Give the settings of a pool that leads where *redis* does, whose reads wait as long as the caller, once."""
     pool = redis.connection_pool
-    own = {"socket_timeout": None, "health_check_interval": 0, "retry": Retry(NoBackoff(), 0)}
+    own = {
+        "socket_timeout": None, "health_check_interval": 0, "retry": Retry(NoBackoff(), 0),
+        "decode_responses": False,  # what a stranger sent need not be text
+    }  # fmt: skip
     return {**pool.connection_kwargs, **own, "connection_class": pool.connection_class}
 
 
