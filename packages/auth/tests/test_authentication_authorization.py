@@ -144,7 +144,9 @@ async def test_user_registration_and_password_security(
     assert isinstance(signed_in, SignedIn)
     assert (signed_in.user, signed_in.tenant) == (alice.id, tenant)
     assert str(stored).startswith("$pbkdf2-sha256$i=100000$")
-    assert [(one.kind, one.user) for one in await log.find()] == [(Kind.WRONG_PASSWORD, alice.id)]
+    assert [(one.kind, one.user, one.tenant) for one in await log.find()] == [
+        (Kind.WRONG_PASSWORD, alice.id, tenant)
+    ]
 
 
 @business_value(

@@ -5,7 +5,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_auth import InvalidIdentifier, Kind, UserId, Violation, ViolationLog
+from netra_auth import InvalidIdentifier, Kind, TenantId, UserId, Violation, ViolationLog
 from netra_fixtures import Goal, ManualClock, Tier, business_value
 
 pytestmark = business_value(
@@ -46,9 +46,21 @@ async def test_the_log_is_searched_by_user_and_kind_the_latest_first(
     denied = await log.find(kind=Kind.DENIED)
     with pytest.raises(InvalidIdentifier):
         await log.find(user=UserId("\ud800"))
+    with pytest.raises(InvalidIdentifier):
+        await log.find(tenant=TenantId(""))
     [last] = await log.find(user=MALLORY, size=1)
     earlier = await log.find(user=MALLORY, before=last.id)
 
     assert [one.user for one in denied] == [MALLORY, BOB]
     assert (last.kind, last.detail) == (Kind.DENIED, {"permission": "runs:read"})
     assert [one.kind for one in earlier] == [Kind.WRONG_PASSWORD]
+
+
+async def test_who_reads_the_violations_of_a_tenant_sees_no_other_s(
+    log: ViolationLog, clock: ManualClock
+) -> None:
+    """An admin may read what was tried in their own tenant, and learns nothing of a neighbour's."""
+    for tenant in (TenantId("acme"), TenantId("globex"), None):
+        await log.add(Violation(at=clock.now(), kind=Kind.WRONG_PASSWORD, tenant=tenant))
+
+    assert [one.tenant for one in await log.find(tenant=TenantId("acme"))] == ["acme"]

@@ -149,7 +149,7 @@ class Accounts:
         acting = tenant or row.tenant
         if await self._factors.is_enrolled(row.id):
             return await self._challenges.issue(row.id, acting, row.password_version)
-        await self._admit(row.id, row.password_version, address, at)
+        await self._admit(row.id, acting, row.password_version, address, at)
         return SignedIn(user=row.id, tenant=acting, methods=frozenset({Method.PASSWORD}), at=at)
 
     async def complete(self, challenge: SecretStr, code: SecretStr, *, address: str | None) -> SignedIn:
@@ -165,7 +165,7 @@ class Accounts:
         held = await self._challenges.use(challenge)
         method = await self._verified(held, code, address)
         await self._challenges.spend(challenge)
-        await self._admit(held.user, held.password_version, address, at)
+        await self._admit(held.user, held.tenant, held.password_version, address, at)
         methods = frozenset({Method.PASSWORD, method})
         return SignedIn(user=held.user, tenant=held.tenant, methods=methods, at=at)
 
@@ -230,18 +230,24 @@ class Accounts:
         assert reason is not None, "without an account there is one"
         detail = {"account": digest(email), "reason": reason.value}
         kind = Kind.LOCKOUT if attempt.locks else reason
-        await self._refuse(kind, row.id if row else None, address, detail)
+        await self._refuse(kind, row.id if row else None, row.tenant if row else None, address, detail)
         raise SignInRefused
 
-    async def _admit(self, user: UserId, version: int, address: str | None, at: datetime) -> None:
+    async def _admit(
+        self, user: UserId, tenant: TenantId, version: int, address: str | None, at: datetime
+    ) -> None:
         if not await accounts.admit(self._database, user, version, at):
-            await self._refuse(Kind.DISABLED_ACCOUNT, user, address, {"reason": "changed during the sign-in"})
+            detail = {"reason": "changed during the sign-in"}
+            await self._refuse(Kind.DISABLED_ACCOUNT, user, tenant, address, detail)
             raise SignInRefused
 
     async def _refuse(
-        self, kind: Kind, user: UserId | None, address: str | None, detail: dict[str, str]
-    ) -> None:
-        violation = Violation(at=self._clock(), kind=kind, user=user, address=address, detail=detail)
+        self, kind: Kind, user: UserId | None, tenant: TenantId | None, address: str | None,
+        detail: dict[str, str],
+    ) -> None:  # fmt: skip
+        violation = Violation(
+            at=self._clock(), kind=kind, user=user, tenant=tenant, address=address, detail=detail
+        )
         await violations.add(self._database, violation)
 
     async def _rehash(self, row: Row, given: bytes) -> None:

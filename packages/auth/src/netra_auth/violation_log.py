@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_auth.identity import UserId, check_name
+from netra_auth.identity import TenantId, UserId, check_name
 from netra_auth.store import violations
 from netra_auth.store.database import Database
 from netra_auth.violation import Kind, Violation
@@ -25,15 +25,22 @@ class ViolationLog:
         await violations.add(self._database, violation)
 
     async def find(
-        self, *, user: UserId | None = None, kind: Kind | None = None, before: int | None = None,
-        size: int = 100,
+        self, *, user: UserId | None = None, tenant: TenantId | None = None, kind: Kind | None = None,
+        before: int | None = None, size: int = 100,
     ) -> list[Violation]:  # fmt: skip
         """Return up to *size* violations, the latest first; go on with the last one's id as *before*.
 
+        Args:
+            tenant: whose attempts; for whoever reads violations of a tenant, always theirs. Attempts at accounts
+                that are not there belong to none, and are for the operator.
+
         Raises:
-            InvalidIdentifier: no user has such a name.
+            InvalidIdentifier: no user or tenant has such a name.
             StoreUnavailable: PostgreSQL did not answer within the deadline.
         """
-        if user is not None:
-            check_name(user)
-        return await violations.find(self._database, user=user, kind=kind, before=before, size=size)
+        for name in (user, tenant):
+            if name is not None:
+                check_name(name)
+        return await violations.find(
+            self._database, user=user, tenant=tenant, kind=kind, before=before, size=size
+        )

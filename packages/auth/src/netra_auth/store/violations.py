@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Row, text
 
-from netra_auth.identity import UserId
+from netra_auth.identity import TenantId, UserId
 from netra_auth.store.database import Database, Transaction
 from netra_auth.violation import Kind, Violation
 
@@ -18,6 +18,7 @@ _ADD = text(
 _FIND = text(
     "select id, at, kind, user_id, tenant_id, address, detail from auth.violation"
     " where id < :before and (cast(:user as text) is null or user_id = :user)"
+    " and (cast(:tenant as text) is null or tenant_id = :tenant)"
     " and (cast(:kind as text) is null or kind = :kind) order by id desc limit :size"
 )
 _LAST = 2**63 - 1
@@ -37,11 +38,12 @@ async def add(within: Database | Transaction, *found: Violation) -> None:
 
 
 async def find(
-    database: Database, *, user: UserId | None, kind: Kind | None, before: int | None, size: int
-) -> list[Violation]:
+    database: Database, *, user: UserId | None, tenant: TenantId | None, kind: Kind | None, before: int | None,
+    size: int,
+) -> list[Violation]:  # fmt: skip
     """Return up to *size* violations, the latest first, those before row *before*."""
     rows = await database.execute(
-        _FIND, user=user, kind=kind and kind.value, before=before or _LAST, size=size
+        _FIND, user=user, tenant=tenant, kind=kind and kind.value, before=before or _LAST, size=size
     )
     return _violations(rows)
 

@@ -34,6 +34,7 @@ TRIGGERS = (
     " for each statement execute function auth.keep_violation()",
 )
 INDEXES = (
+    "create index violation_of_tenant on auth.violation (tenant_id, id) where tenant_id is not null",
     "create index violation_of_user on auth.violation (user_id, id) where user_id is not null",
     "create index violation_of_kind on auth.violation (kind, id)",
 )
