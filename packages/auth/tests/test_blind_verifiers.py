@@ -15,7 +15,6 @@ from netra_auth import (
     SignedToken,
     StoreUnavailable,
     TokenPolicy,
-    TokenRevoked,
     Verifier,
     WhenBlind,
 )
@@ -33,6 +32,8 @@ from netra_fixtures import (
     within,
 )
 
+from .verdicts import accepted, refused
+
 pytestmark = business_value(
     tier=Tier.FREE,
     goals={Goal.SECURITY, Goal.STABILITY},
@@ -47,21 +48,6 @@ WARY = FollowPolicy(trust=timedelta(seconds=1), deadline=timedelta(seconds=5))
 FAULTS = pytest.mark.parametrize("fault", [Cut(), HalfOpen()], ids=["cut", "half-open"])
 
 
-async def refused_at_last(verifier: Verifier, signed: SignedToken) -> None:
-    """Wait until the token is refused as revoked, through the time in which nothing is known."""
-
-    async def check() -> None:
-        try:
-            verifier.verify(signed.token)
-        except TokenRevoked:
-            return
-        except StoreUnavailable as error:
-            raise AssertionError("the verifier is still blind") from error
-        raise AssertionError("the token is still accepted")
-
-    await eventually(check, seconds=20)
-
-
 @FAULTS
 async def test_a_verifier_without_redis_fails_closed_and_comes_back(
     open_verifier: OpenVerifier,
@@ -74,25 +60,12 @@ async def test_a_verifier_without_redis_fails_closed_and_comes_back(
     verifier = await open_verifier(redis=linked_redis, following=WARY)
     token = signed()
 
-    async def refuses() -> None:
-        try:
-            verifier.verify(token.token)
-        except StoreUnavailable:
-            return
-        raise AssertionError("the token is still accepted")
-
-    async def accepts() -> None:
-        try:
-            verifier.verify(token.token)
-        except StoreUnavailable as error:
-            raise AssertionError("the token is still refused") from error
-
-    await eventually(accepts, seconds=10)
+    await accepted(verifier, token.token)
 
     async with redis_link.fault(fault):
-        await eventually(refuses, seconds=WARY.deadline.total_seconds())
+        await refused(verifier, token.token, StoreUnavailable, seconds=WARY.deadline.total_seconds())
 
-    await eventually(accepts, seconds=20)
+    await accepted(verifier, token.token)
 
 
 async def test_what_was_revoked_while_redis_was_cut_off_is_refused_after(
@@ -110,7 +83,7 @@ async def test_what_was_revoked_while_redis_was_cut_off_is_refused_after(
     async with redis_link.fault(Cut()):
         await revocations.revoke_token(token.principal.token)
 
-    await refused_at_last(verifier, token)
+    await refused(verifier, token.token)
 
 
 async def test_a_verifier_without_redis_stays_open_by_policy(
@@ -130,7 +103,7 @@ async def test_a_verifier_without_redis_stays_open_by_policy(
         await asyncio.sleep(2 * shortsighted.total_seconds())
         assert verifier.verify(token.token) == token.principal
         await revocations.revoke_token(revoked.principal.token)
-        await refused_at_last(verifier, revoked)
+        await refused(verifier, revoked.token)
 
 
 async def test_a_verifier_that_is_open_by_policy_starts_without_redis(
@@ -247,15 +220,8 @@ async def test_a_verifier_without_the_record_fails_closed_in_the_end(
     verifier = await open_verifier(engine=linked_engine, following=following)
     token = signed()
 
-    async def refuses() -> None:
-        try:
-            verifier.verify(token.token)
-        except StoreUnavailable:
-            return
-        raise AssertionError("the token is still accepted")
-
     async with postgres_link.fault(Cut()):
-        await eventually(refuses, seconds=10)
+        await refused(verifier, token.token, StoreUnavailable)
 
 
 async def test_a_verifier_that_reaches_no_redis_does_not_start(
