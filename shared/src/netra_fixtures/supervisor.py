@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from netra_fixtures import hold
+from netra_fixtures.belongings import Belongings
 from netra_fixtures.errors import NetraFixturesError, ServerDied, ServicesUnavailable
 from netra_fixtures.lease import ORDERLY, record_death
-from netra_fixtures.lent import Lent
 from netra_fixtures.services import embedded
 from netra_fixtures.services.containers import Containers, ContainerServer
 from netra_fixtures.services.postgres import PostgresServer
@@ -45,7 +45,7 @@ class Supervisor:
     ) -> None:
         self.directory = directory
         self.time_factor = time_factor
-        self.lent = Lent(directory.name, time_factor=time_factor)
+        self.belongings = Belongings(directory.name, time_factor=time_factor)
         self.backend = embedded.Embedded(directory, cache=cache, redis=redis)
         self.containers = Containers(directory, root=root, redis=redis, patience=time_factor)
         self._servers: dict[str, Server] = {}
@@ -147,13 +147,13 @@ class Supervisor:
     def op_lend(self, owned: set[str], name: str, **about: Any) -> Answer:
         """Keep in mind what the worker has on a server that outlives it."""
         owned.add(name)
-        self.lent.note(name, about)
+        self.belongings.note(name, about)
         return {}
 
     def op_returned(self, owned: set[str], name: str) -> Answer:
         """Forget it: the worker removed it."""
         owned.discard(name)
-        self.lent.forget(name)
+        self.belongings.forget(name)
         return {}
 
     def op_health(self, owned: set[str]) -> Answer:
@@ -228,7 +228,7 @@ class Supervisor:
         for name in list(owned):
             self._discard(name)
             if not self._ending and not (self._lease and hold.is_free(self._lease)):  # else all goes, at once
-                self.lent.reclaim(name)
+                self.belongings.reclaim(name)
 
     def serve(self, lease: IO[bytes]) -> None:
         """Answer until nobody holds the lease, then end everything and remove the directory."""
@@ -275,7 +275,7 @@ class Supervisor:
             done.set()
         for name in list(self._servers):
             self._discard(name)
-        self.lent.reclaim_all()
+        self.belongings.reclaim_all()
         self.backend.end()
         hold.remove(self.directory)
 

@@ -1,7 +1,7 @@
 """What a worker has on servers that outlive it: its databases and keys, removed for it when it couldn't do so itself.
 
-The supervisor keeps the notes and starts this module as a program, ``python -m netra_fixtures.lent``, with what to
-remove on its standard input; so drivers and waiting stay out of the process that owns the servers.
+The supervisor keeps the notes and starts this module as a program, ``python -m netra_fixtures.belongings``, with what
+to remove on its standard input; so drivers and waiting stay out of the process that owns the servers.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ DEADLINE_S = 10
 Note = dict[str, Any]
 
 
-class Lent:
+class Belongings:
     """The notes of one run.
 
     Args:
@@ -66,7 +66,7 @@ class Lent:
         what = {**where, "databases": databases, "keys": f"{self._run}:{keys}*"}
         with contextlib.suppress(OSError, subprocess.SubprocessError):  # else the next run does
             subprocess.run(
-                [sys.executable, "-P", "-m", "netra_fixtures.lent"],
+                [sys.executable, "-P", "-m", "netra_fixtures.belongings"],
                 input=json.dumps(what).encode(),
                 timeout=self._deadline_s,
                 check=False,
