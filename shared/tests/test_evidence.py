@@ -178,6 +178,8 @@ def test_an_interrupted_run_counts_and_reports_to_its_end(run: Run) -> None:
         """
         import asyncio, os, signal, threading
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
+
         async def test_interrupted(redis_client, netra_tap):
             await redis_client.ping()
             for pid in (netra_tap._process.pid, os.getpid()):

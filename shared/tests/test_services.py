@@ -51,7 +51,7 @@ def test_both_engines_of_redis_run(run: Run, engine: str, server: str) -> None:
     assert [one["server"] for one in outcome.report["run"]["services"] if one["name"] == "redis"] == [server]
 
 
-def test_servers_started_held_are_used_and_left_as_they_were(
+def test_servers_started_by_hand_are_used_and_left_as_they_were(
     run: Run, held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A team with servers of its own points at them, and finds no database or key of ours on them after."""
