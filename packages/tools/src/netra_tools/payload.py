@@ -1,0 +1,162 @@
+"""Arguments and results as JSON that every store keeps unchanged; pure."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+import jsonschema_rs
+from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, from_json
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+DEEPEST: Final = 100  # levels of arrays and objects: every reader of JSON takes that many
+_NUL: Final = b"\\u0000"
+
+
+class NotStorable(ValueError):
+    """A value has no JSON that every store keeps unchanged; the text names the rule."""
+
+
+class Misfit(ValueError):
+    """A value does not fit its type or schema; `problems` names places and rules, never values."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class Codec(Protocol[T_co]):
+    """Reads a value from JSON, checking it, and writes it as JSON."""
+
+    @property
+    def schema(self) -> Mapping[str, JsonValue]:
+        """The JSON Schema of what `read` accepts."""
+
+    def read(self, data: bytes) -> T_co:
+        """Read a value.
+
+        Raises:
+            Misfit: it is not of this kind.
+        """
+
+    def plain(self, value: object) -> Any:
+        """Give the value as Python's own dicts, lists, texts and numbers.
+
+        Raises:
+            Misfit: it is not of this kind.
+            NotStorable: it holds what JSON has no form for.
+        """
+
+
+class Typed(Generic[T]):
+    """Values of a pydantic model, or of any type that pydantic knows."""
+
+    def __init__(self, kind: type[T]) -> None:
+        self._adapter: TypeAdapter[T] = TypeAdapter(kind)
+        self.schema: Mapping[str, JsonValue] = self._adapter.json_schema()
+
+    def read(self, data: bytes) -> T:
+        try:
+            return self._adapter.validate_json(data)
+        except ValidationError as error:
+            raise Misfit(_problems(error)) from None
+
+    def plain(self, value: object) -> Any:
+        try:
+            checked = self._adapter.validate_python(value)
+            return self._adapter.dump_python(checked, mode="json")
+        except ValidationError as error:
+            raise Misfit(_problems(error)) from None
+        except (PydanticSerializationError, RecursionError, ValueError) as error:
+            raise NotStorable("JSON has no form for it, or it is nested too deep") from error
+
+
+class Schema:
+    """Values that a JSON Schema (draft 2020-12, unless it names another) describes.
+
+    Raises:
+        ValueError: it is no valid JSON Schema.
+    """
+
+    def __init__(self, schema: Mapping[str, JsonValue]) -> None:
+        self.schema: Mapping[str, JsonValue] = schema
+        self._validator = jsonschema_rs.validator_for(dict(schema))
+
+    def read(self, data: bytes) -> Any:
+        value = from_json(data)
+        self._check(value)
+        return value
+
+    def plain(self, value: object) -> Any:
+        self._check(value)
+        return value
+
+    def _check(self, value: object) -> None:
+        problems = []
+        for error in self._validator.iter_errors(value):
+            where = "/".join(str(part) for part in error.instance_path) or "the whole"
+            problems.append(f"{where}: {error.kind.name}")
+            if len(problems) == 5:
+                break
+        if problems:
+            raise Misfit(tuple(problems))
+
+
+def canonical(value: Any, *, limit_bytes: int) -> bytes:
+    """Write plain *value* as JSON in UTF-8, the same bytes for equal values: sorted names and no spaces.
+
+    Raises:
+        NotStorable: NaN, an infinity, a lone surrogate, a NUL, a cycle, too deep or too long.
+    """
+    try:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        data = text.encode()
+    except RecursionError:
+        raise NotStorable(f"it is nested deeper than {DEEPEST} levels") from None
+    except UnicodeEncodeError:
+        raise NotStorable("it holds a lone surrogate, which is no character") from None
+    except ValueError as error:
+        raise NotStorable("it holds NaN, an infinity, or itself") from error
+    except TypeError as error:
+        raise NotStorable("JSON has no form for it") from error
+    if len(data) > limit_bytes:
+        raise NotStorable(f"it is longer than {limit_bytes:,} bytes as JSON")
+    if data.count(b"[") + data.count(b"{") > DEEPEST and _depth(value) > DEEPEST:
+        raise NotStorable(f"it is nested deeper than {DEEPEST} levels")
+    if _NUL in data and _holds_nul(value):
+        raise NotStorable("it holds a NUL, which PostgreSQL keeps in no text")
+    return data
+
+
+def plain_arguments(arguments: object) -> Any:
+    """Give a call's arguments as plain values, whether a model's mapping or a pydantic model."""
+    return arguments.model_dump(mode="json") if isinstance(arguments, BaseModel) else arguments
+
+
+def _depth(value: Any) -> int:
+    depth, level = 0, [value]
+    while level and depth <= DEEPEST:
+        nested = [one for one in level if isinstance(one, (dict, list, tuple))]
+        depth += bool(nested)
+        level = [item for one in nested for item in (one.values() if isinstance(one, dict) else one)]
+    return depth
+
+
+def _holds_nul(value: Any) -> bool:
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            if "\0" in one:
+                return True
+        elif isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, (list, tuple)):
+            waiting += one
+    return False
+
+
+def _problems(error: ValidationError) -> tuple[str, ...]:
+    found = error.errors(include_input=False, include_context=False, include_url=False)
+    return tuple(f"{'/'.join(map(str, one['loc'])) or 'the whole'}: {one['type']}" for one in found)
