@@ -1,0 +1,303 @@
+"""Run tools: the class that a caller holds."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from netra_tools.attempts import Attempts
+from netra_tools.background import Background
+from netra_tools.breaker import Breakers
+from netra_tools.cache import CacheUse, Kept, ResultCache
+from netra_tools.call import Call, CheckedCall, Outcome, canonical_arguments, ending_of, result_of
+from netra_tools.errors import (
+    CircuitOpen,
+    KeyReused,
+    PermissionDenied,
+    RunNotFound,
+    StillRunning,
+    StoreUnavailable,
+    ToolsError,
+)
+from netra_tools.events import Announcer, EventSink
+from netra_tools.memory import Memory
+from netra_tools.policy import ExecutorPolicy
+from netra_tools.registry import ToolRegistry
+from netra_tools.run import Caller, Run, RunId, check_name
+from netra_tools.signals import Signals, woken
+from netra_tools.store import Claim, Ending, NewRun, RunStore, Stored
+from netra_tools.tool import Tool
+from netra_tools.worker import CANCEL, WAITING, Worker
+
+R = TypeVar("R")
+
+
+class Permits(Protocol):
+    """Says what a caller may do."""
+
+    async def allowed(self, caller: Caller, permission: str) -> bool:
+        """Tell whether *caller* has *permission*."""
+
+
+def utc_now() -> datetime:
+    """Return the present instant."""
+    return datetime.now(UTC)
+
+
+class ToolExecutor:
+    """Run the tools of *registry* for the callers of one installation, named by its *namespace*.
+
+    While the block is entered, runs of dead workers and submitted ones are taken up. The engine and the client stay
+    the caller's. What goes on when the block is left is cancelled. Any call may raise `StoreUnavailable`.
+    """
+
+    def __init__(
+        self,
+        *,
+        registry: ToolRegistry,
+        engine: AsyncEngine,
+        redis: Redis,
+        namespace: str,
+        sink: EventSink | None = None,
+        permits: Permits | None = None,
+        policy: ExecutorPolicy | None = None,
+        clock: Callable[[], datetime] = utc_now,
+        rng: random.Random | None = None,
+    ) -> None:
+        policy = policy or ExecutorPolicy()
+        self._policy = policy
+        self._registry = registry
+        self._permits = permits
+        self._memory = Memory(redis, deadline=policy.deadline)
+        self._signals = Signals(redis, self._memory, f"{namespace}:tools", deadline=policy.deadline)
+        self._breakers = Breakers(self._memory, self._signals, namespace)
+        self._cache = ResultCache(self._memory, self._signals, namespace, lease=policy.lease, now=clock)
+        self._store = RunStore(engine, namespace, lease=policy.lease, deadline=policy.deadline)
+        chance = rng or random.SystemRandom()
+        attempts = Attempts(self._breakers, chance, limit_bytes=policy.result_limit_bytes)
+        announcer = Announcer(sink, deadline=policy.deadline)
+        self._worker = Worker(self._store, registry, attempts, announcer, self._signals, policy)
+        self._background = Background()
+        self._missed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._background.keep(self._signals.listen(self._connected))
+        self._background.keep(self._catch_up())
+        self._background.keep(self._worker.keep_leases())
+        self._background.keep(self._worker.take_over())
+        try:
+            async with asyncio.timeout(self._policy.deadline.total_seconds()):
+                await self._signals.connected.wait()
+        except TimeoutError:
+            pass  # without Redis tools run all the same
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._worker.close()
+        finally:
+            await self._background.close()
+            await self._memory.close()
+
+    async def run(self, call: Call[R], *, caller: Caller) -> Outcome[R]:
+        """Run a tool and return its result, or that of an equal call.
+
+        Raises:
+            CallRefused: the tool, the arguments, the permission, the key or the breaker; nothing ran.
+            RunEnded: it failed, was not done in time, or was cancelled.
+            StillRunning: another call, which computes the same, is not done in time.
+        """
+        checked = await self._check(call, caller)
+        policy = checked.tool.cache
+        if policy is None or call.bypass or call.key is not None:
+            run, data = await self._durable(checked)
+            return Outcome(checked.tool.result.read(data), run, CacheUse.BYPASSED, timedelta(0))
+        runs: list[RunId] = []
+
+        async def compute() -> bytes:
+            run, data = await self._durable(checked)
+            runs.append(run)
+            return data
+
+        asked = self._cache.asked(
+            checked.tool, policy, caller.tenant, checked.new.arguments, max_age=call.max_age, due=checked.due
+        )
+        kept = await self._cache.result(asked, compute)
+        return Outcome(
+            checked.tool.result.read(kept.data), runs[0] if runs else None, kept.use, self._age(kept)
+        )
+
+    async def run_many(
+        self, calls: Sequence[Call[Any]], *, caller: Caller, limit: int = 8
+    ) -> tuple[Outcome[Any] | ToolsError, ...]:
+        """Run several tools, at most *limit* at once; gives a result or an error for each, in the order asked."""
+        room = asyncio.Semaphore(limit)
+
+        async def one(call: Call[Any]) -> Outcome[Any] | ToolsError:
+            async with room:
+                try:
+                    return await self.run(call, caller=caller)
+                except ToolsError as error:
+                    return error
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(call)) for call in calls]
+        return tuple(task.result() for task in tasks)
+
+    async def submit(self, call: Call[Any], *, caller: Caller) -> RunId:
+        """Leave a run to whichever worker is free, past the cache, and return its id.
+
+        Raises:
+            CallRefused: as in `run`.
+        """
+        checked = await self._check(call, caller)
+        claim = await self._store.add(checked.new, held=False)
+        if claim is None:
+            return (await self._of_key(checked.new)).run.id
+        self._worker.poke()
+        await self._signals.send(WAITING, b"")
+        return claim.id
+
+    async def result(self, run: RunId, *, caller: Caller, within: timedelta) -> Any:
+        """Wait for the end of a run of the caller's tenant, and return its result.
+
+        Raises:
+            RunNotFound: the tenant has no such run.
+            RunEnded: it ended without a result.
+            StillRunning: it did not end *within* the time.
+        """
+        stored = await self._ended(run, caller, asyncio.get_running_loop().time() + within.total_seconds())
+        tool = self._registry.find(stored.run.tool, stored.run.version)
+        return tool.result.read(result_of(run, ending_of(stored)))
+
+    async def find(self, run: RunId, *, caller: Caller) -> Run:
+        """Return what is kept of a run of the caller's tenant.
+
+        Raises:
+            RunNotFound: the tenant has no such run.
+        """
+        stored = await self._store.find(run, caller.tenant)
+        if stored is None:
+            raise RunNotFound
+        return stored.run
+
+    async def cancel(self, run: RunId, *, caller: Caller) -> None:
+        """Cancel a run of the caller's tenant, wherever it goes on; one that ended stays as it is.
+
+        Raises:
+            RunNotFound: the tenant has no such run.
+        """
+        if not await self._store.request_cancel(run, caller.tenant):
+            await self.find(run, caller=caller)
+            return
+        self._worker.cancel(run)
+        self._worker.poke()
+        await self._signals.send(CANCEL, str(run).encode())
+
+    async def invalidate(self, tool: str, *, version: str | None = None) -> None:
+        """Void the cached results of a tool, or of one version, of every tenant."""
+        await self._cache.invalidate(tool, version)
+
+    async def purge(self, *, kept: timedelta) -> int:
+        """Delete up to 1,000 runs that ended longer ago than *kept*; returns how many it deleted."""
+        return await self._store.purge(kept)
+
+    async def _check(self, call: Call[Any], caller: Caller) -> CheckedCall:
+        self._background.check()
+        named = call.tool
+        tool = self._registry.find(*((named,) if isinstance(named, str) else (named.name, named.version)))
+        await self._permit(tool, caller)
+        limit_bytes = self._policy.arguments_limit_bytes
+        arguments = canonical_arguments(tool, call.arguments, limit_bytes=limit_bytes)
+        if call.key is not None:
+            check_name(call.key)
+        patience = tool.patience if call.within is None else call.within
+        if patience < timedelta(milliseconds=1):
+            raise ValueError("within is at least one millisecond")
+        new = NewRun(caller, tool.name, tool.version, arguments, patience, call.key)
+        return CheckedCall(tool, new, asyncio.get_running_loop().time() + patience.total_seconds())
+
+    async def _permit(self, tool: Tool[Any, Any], caller: Caller) -> None:
+        if tool.permission is None:
+            return
+        if self._permits is None or not await self._permits.allowed(caller, tool.permission):
+            raise PermissionDenied(tool.name, tool.permission)
+
+    async def _durable(self, checked: CheckedCall) -> tuple[RunId, bytes]:
+        """Run a tool as a row, or find the row that the key belongs to."""
+        breaker = self._breakers.of(checked.tool)
+        if breaker is not None:
+            breaker.check()
+        claim = await self._store.add(checked.new, held=True)
+        if claim is None:
+            stored = await self._of_key(checked.new)
+            if not stored.run.state.ended:
+                stored = await self._ended(stored.run.id, checked.new.caller, checked.due)
+            return stored.run.id, result_of(stored.run.id, ending_of(stored))
+        ending = await self._carried(claim, checked.tool)
+        if breaker is not None and ending.error == CircuitOpen.__name__:
+            breaker.check()
+        return claim.id, result_of(claim.id, ending)
+
+    async def _carried(self, claim: Claim, tool: Tool[Any, Any]) -> Ending:
+        task = self._worker.begin(claim, tool)
+        try:
+            ending = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._worker.cancel(claim.id)
+            await asyncio.wait({task})
+            raise
+        if ending is None:
+            raise StoreUnavailable("PostgreSQL")  # its lease could not be kept
+        return ending
+
+    async def _of_key(self, new: NewRun) -> Stored:
+        assert new.key is not None, "only a key meets another run"
+        stored = await self._store.find_key(new.caller.tenant, new.tool, new.key)
+        if stored is None:
+            raise StoreUnavailable("PostgreSQL")  # it was purged meanwhile
+        if stored.arguments != new.arguments:
+            raise KeyReused(stored.run.id)
+        return stored
+
+    async def _ended(self, run: RunId, caller: Caller, due: float) -> Stored:
+        """Wait until a run ended: announced, or found by looking again."""
+        poll_s, loop = self._policy.poll_every.total_seconds(), asyncio.get_running_loop()
+        while True:
+            with self._worker.ended.waiting(str(run).encode()) as ended:
+                stored = await self._store.find(run, caller.tenant)
+                if stored is None:
+                    raise RunNotFound
+                if stored.run.state.ended:
+                    return stored
+                left = due - loop.time()
+                if left <= 0:
+                    raise StillRunning(run)
+                await woken(ended, min(left, poll_s))
+
+    def _connected(self) -> None:
+        self._missed.set()
+        self._cache.filled.wake_all()
+        self._worker.ended.wake_all()
+        self._worker.poke()
+
+    async def _catch_up(self) -> None:
+        while True:
+            await self._missed.wait()
+            self._missed.clear()
+            try:
+                await self._breakers.refresh(self._registry)
+            except StoreUnavailable:
+                continue  # the listener connects again, and says so
+
+    def _age(self, kept: Kept) -> timedelta:
+        return timedelta(
+            milliseconds=0 if kept.made_ms is None else max(0, self._cache.now_ms() - kept.made_ms)
+        )

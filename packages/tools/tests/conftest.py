@@ -1,0 +1,123 @@
+"""What the tests of tools share: executors on the test's own services, straight or over spoiled links."""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import JsonValue
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from netra_fixtures import ManualClock, PostgresEndpoint, PrivateRedis, RedisEndpoint, ServiceLink
+from netra_tools import (
+    Caller,
+    ExecutorPolicy,
+    Permits,
+    RunId,
+    TenantId,
+    Tool,
+    ToolExecutor,
+    ToolRegistry,
+    UserId,
+)
+
+OpenTools = Callable[..., Awaitable[ToolExecutor]]
+RowOf = Callable[[RunId], Awaitable[dict[str, Any]]]
+PATIENT = ExecutorPolicy(deadline=timedelta(seconds=30))  # a busy machine is no outage
+
+
+class Screen:
+    """A sink that keeps what a user would see."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, dict[str, Any]]] = []
+
+    async def emit(
+        self, kind: str, *, user: str, run: str, event_id: str, data: Mapping[str, JsonValue]
+    ) -> None:
+        """Keep an event."""
+        self.seen.append((kind, {"user": user, "run": run, "event_id": event_id, **data}))
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of the events, in order."""
+        return [kind for kind, _ in self.seen]
+
+
+@pytest.fixture
+def screen() -> Screen:
+    """A user's screen."""
+    return Screen()
+
+
+@pytest.fixture
+def alice() -> Caller:
+    """A user of one tenant."""
+    return Caller(tenant=TenantId("acme"), user=UserId("alice"), work="work-1")
+
+
+@pytest.fixture
+def bob() -> Caller:
+    """A user of another tenant."""
+    return Caller(tenant=TenantId("globex"), user=UserId("bob"))
+
+
+@pytest.fixture
+async def open_tools(
+    engine: AsyncEngine, redis_client: Redis, namespace: str, clock: ManualClock, rng: random.Random
+) -> AsyncIterator[OpenTools]:
+    """Open an executor as one process of the platform does; each call is another process's."""
+    async with AsyncExitStack() as opened:
+
+        async def open_one(
+            *tools: Tool[Any, Any], engine: AsyncEngine = engine, redis: Redis = redis_client,
+            policy: ExecutorPolicy = PATIENT, sink: Screen | None = None, permits: Permits | None = None,
+            clock: Callable[[], datetime] = clock,
+        ) -> ToolExecutor:  # fmt: skip
+            executor = ToolExecutor(
+                registry=ToolRegistry(tools), engine=engine, redis=redis, namespace=namespace, sink=sink,
+                permits=permits, policy=policy, clock=clock, rng=rng,
+            )  # fmt: skip
+            return await opened.enter_async_context(executor)
+
+        yield open_one
+
+
+@pytest.fixture
+def row_of(engine: AsyncEngine) -> RowOf:
+    """Read a run's row as an operator would, past the library."""
+
+    async def read(run: RunId) -> dict[str, Any]:
+        async with engine.connect() as connection:
+            found = await connection.execute(text("select * from tools.run where id = :id"), {"id": run})
+            return dict(found.mappings().one())
+
+    return read
+
+
+@pytest.fixture
+async def linked_redis(redis_link: ServiceLink[RedisEndpoint]) -> AsyncIterator[Redis]:
+    """A client that reaches Redis over the link."""
+    client = redis_link.endpoint.client()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def linked_engine(postgres_link: ServiceLink[PostgresEndpoint]) -> AsyncIterator[AsyncEngine]:
+    """An engine that reaches PostgreSQL over the link."""
+    engine = create_async_engine(postgres_link.endpoint.url())
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def own_redis(private_redis: PrivateRedis) -> AsyncIterator[Redis]:
+    """A client of the test's own Redis."""
+    client = private_redis.endpoint.client()
+    yield client
+    await client.aclose()
