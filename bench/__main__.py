@@ -21,6 +21,7 @@ import passwords
 import runs
 import services
 import sessions
+import tools
 import wire
 from figures import Figure, Machine, Report, Unmeasured
 from kit import standing
@@ -61,6 +62,7 @@ SUBJECTS: dict[str, Callable[[Subject], Iterator[Figure]]] = {
     "passwords": passwords.measure,
     "config": config.measure,
     "gateway": gateway.measure,
+    "tools": tools.measure,
 }
 
 

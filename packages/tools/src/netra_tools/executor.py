@@ -158,7 +158,7 @@ class ToolExecutor:
             CallRefused: as in `run`.
         """
         checked = await self._check(call, caller)
-        claim = await self._store.add(checked.new, held=False)
+        claim = await self._store.add(checked.new)
         if claim is None:
             return (await self._of_key(checked.new)).run.id
         self._worker.poke()
@@ -235,7 +235,7 @@ class ToolExecutor:
         breaker = self._breakers.of(checked.tool)
         if breaker is not None:
             breaker.check()
-        claim = await self._store.add(checked.new, held=True)
+        claim = await self._store.begin(checked.new)
         if claim is None:
             stored = await self._of_key(checked.new)
             if not stored.run.state.ended:

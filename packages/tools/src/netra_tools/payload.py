@@ -12,6 +12,7 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 DEEPEST: Final = 100  # levels of arrays and objects: every reader of JSON takes that many
 _NUL: Final = b"\\u0000"
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 class NotStorable(ValueError):
@@ -110,8 +111,7 @@ def canonical(value: Any, *, limit_bytes: int) -> bytes:
         NotStorable: NaN, an infinity, a lone surrogate, a NUL, a cycle, too deep or too long.
     """
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        data = text.encode()
+        data = _ENCODER.encode(value).encode()
     except RecursionError:
         raise NotStorable(f"it is nested deeper than {DEEPEST} levels") from None
     except UnicodeEncodeError:

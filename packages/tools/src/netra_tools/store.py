@@ -6,10 +6,9 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
 
-from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_tools.database import Database
+from netra_tools.database import Database, Statement
 from netra_tools.run import Caller, Run, RunId, RunState, TenantId
 
 _NOW: Final = "clock_timestamp()"
@@ -18,33 +17,37 @@ _CLAIM: Final = (
     f" extract(epoch from due_at - {_NOW})::float8 as left_s"
 )
 _RUN: Final = (
-    "id, tenant, user_id as user, work, tool, version, state, claims, attempts, created_at, due_at, started_at,"
+    'id, tenant, user_id as "user", work, tool, version, state, claims, attempts, created_at, due_at, started_at,'
     " ended_at, result::text as result, arguments::text as arguments, error, message"
 )
-_ADD = text(
+_ADD = Statement(
     "insert into tools.run (id, namespace, tenant, user_id, work, tool, version, arguments, idempotency_key,"
     " state, holder, lease_until, due_at) values (:id, :namespace, :tenant, :user, :work, :tool, :version,"
     " cast(:arguments as json), :key, 'pending', :holder, clock_timestamp() + cast(:lease as interval),"
     " clock_timestamp() + cast(:patience as interval)) on conflict (namespace, tenant, tool, idempotency_key)"
     " where idempotency_key is not null do nothing returning id"
 )
-_START = text(
+_BEGIN = Statement(
+    "select begin_run as id from tools.begin_run(:id, :namespace, :tenant, :user, :work, :tool, :version,"
+    " cast(:arguments as json), :key, :holder, cast(:lease as interval), cast(:patience as interval))"
+)
+_START = Statement(
     "update tools.run set state = 'running', claims = claims + 1,"
     " started_at = coalesce(started_at, clock_timestamp()),"
     " lease_until = clock_timestamp() + cast(:lease as interval)"
     " where id = :id and holder = :holder and state in ('pending', 'running') returning cancel_requested"
 )
-_FINISH = text(
+_FINISH = Statement(
     "update tools.run set state = :state, result = cast(:result as json), error = :error, message = :message,"
     " attempts = attempts + :attempts, ended_at = clock_timestamp()"
     " where id = :id and holder = :holder and state = 'running' returning id"
 )
-_RENEW = text(
+_RENEW = Statement(
     "update tools.run set lease_until = clock_timestamp() + cast(:lease as interval)"
     " where ended_at is null and (id, holder) in"
     " (select * from unnest(cast(:ids as uuid[]), cast(:holders as uuid[]))) returning id, cancel_requested"
 )
-_TAKE = text(
+_TAKE = Statement(
     "with lapsed as (select id from tools.run where namespace = :namespace and ended_at is null"
     " and lease_until <= clock_timestamp()"
     " and (tool || '@' || version = any(cast(:tools as text[])) or due_at <= clock_timestamp())"
@@ -53,16 +56,18 @@ _TAKE = text(
     " lease_until = clock_timestamp() + cast(:lease as interval)"
     f" from lapsed where r.id = lapsed.id returning {_CLAIM.replace('id,', 'r.id,', 1)}"
 )
-_FIND = text(f"select {_RUN} from tools.run where id = :id and tenant = :tenant and namespace = :namespace")
-_FIND_KEY = text(
+_FIND = Statement(
+    f"select {_RUN} from tools.run where id = :id and tenant = :tenant and namespace = :namespace"
+)
+_FIND_KEY = Statement(
     f"select {_RUN} from tools.run where namespace = :namespace and tenant = :tenant and tool = :tool"
     " and idempotency_key = :key"
 )
-_CANCEL = text(
+_CANCEL = Statement(
     "update tools.run set cancel_requested = true"
     " where id = :id and tenant = :tenant and namespace = :namespace and ended_at is null returning id"
 )
-_PURGE = text(
+_PURGE = Statement(
     "with doomed as (select id from tools.run where namespace = :namespace"
     " and ended_at < clock_timestamp() - cast(:kept as interval) limit 1000 for update skip locked)"
     " delete from tools.run as r using doomed where r.id = doomed.id returning r.id"
@@ -125,26 +130,35 @@ class RunStore:
         self._namespace = namespace
         self._lease = lease
 
-    async def add(self, new: NewRun, *, held: bool) -> Claim | None:
-        """Write a pending run, held here or for whoever comes; None where the key is another run's."""
+    async def begin(self, new: NewRun) -> Claim | None:
+        """Write a run that is held here and running; None where the key is another run's."""
+        return await self._add(_BEGIN, new, self._lease, RunState.RUNNING)
+
+    async def add(self, new: NewRun) -> Claim | None:
+        """Write a pending run for whoever comes; None where the key is another run's."""
+        return await self._add(_ADD, new, timedelta(0), RunState.PENDING)
+
+    async def _add(
+        self, statement: Statement, new: NewRun, lease: timedelta, state: RunState
+    ) -> Claim | None:
         run, holder, caller = RunId(uuid4()), uuid4(), new.caller
         rows = await self._ask(
-            _ADD, id=run, tenant=caller.tenant, user=caller.user, work=caller.work, tool=new.tool,
+            statement, id=run, tenant=caller.tenant, user=caller.user, work=caller.work, tool=new.tool,
             version=new.version, arguments=new.arguments.decode(), key=new.key, holder=holder,
-            lease=self._lease if held else timedelta(0), patience=new.patience,
+            lease=lease, patience=new.patience,
         )  # fmt: skip
         if not rows:
             return None
         return Claim(
             id=run, holder=holder, caller=caller, tool=new.tool, version=new.version,
-            arguments=new.arguments, state=RunState.PENDING, claims=0, cancel_requested=False,
+            arguments=new.arguments, state=state, claims=1, cancel_requested=False,
             left=new.patience,
         )  # fmt: skip
 
     async def start(self, claim: Claim) -> bool | None:
         """Set a claimed run running; tell whether it is to be cancelled, or None where it is another's now."""
         rows = await self._ask(_START, id=claim.id, holder=claim.holder, lease=self._lease)
-        return bool(rows[0][0]) if rows else None
+        return bool(rows[0]["cancel_requested"]) if rows else None
 
     async def finish(self, claim: Claim, ending: Ending) -> bool:
         """Write how a run ended; False where it is another's now."""
@@ -159,7 +173,7 @@ class RunStore:
         """Hold runs for another lease; gives those still held here, and whether they are to be cancelled."""
         ids, holders = [claim.id for claim in claims], [claim.holder for claim in claims]
         rows = await self._ask(_RENEW, ids=ids, holders=holders, lease=self._lease)
-        return {RunId(row.id): row.cancel_requested for row in rows}
+        return {RunId(row["id"]): row["cancel_requested"] for row in rows}
 
     async def take(self, tools: Iterable[tuple[str, str]], *, most: int) -> list[Claim]:
         """Claim runs whose lease is over: of these tools, and of any once their time is over."""
@@ -184,14 +198,11 @@ class RunStore:
         """Delete up to 1,000 runs that ended longer ago than *kept*."""
         return len(await self._ask(_PURGE, kept=kept))
 
-    async def _ask(self, statement: TextClause, **values: object) -> Sequence[Row[Any]]:
-        if ":namespace" in statement.text:
-            values["namespace"] = self._namespace
-        return await self._database.execute(statement, **values)
+    async def _ask(self, statement: Statement, **values: object) -> list[Any]:
+        return await self._database.execute(statement, namespace=self._namespace, **values)
 
 
-def _claim(row: Row[Any]) -> Claim:
-    values = row._mapping
+def _claim(values: Any) -> Claim:
     return Claim(
         id=RunId(values["id"]), holder=values["holder"],
         caller=Caller(tenant=values["tenant"], user=values["user_id"], work=values["work"]),
@@ -201,7 +212,7 @@ def _claim(row: Row[Any]) -> Claim:
     )  # fmt: skip
 
 
-def _stored(row: Row[Any]) -> Stored:
-    values = dict(row._mapping)
+def _stored(row: Any) -> Stored:
+    values = dict(row)
     arguments, result = values.pop("arguments").encode(), values.pop("result")
     return Stored(Run.model_validate(values), arguments, None if result is None else result.encode())

@@ -54,7 +54,7 @@ class Worker:
         self._policy = policy
         self._lease_s = policy.lease.total_seconds()
         self._held: dict[RunId, _Held] = {}
-        self._tasks: set[asyncio.Task[Ending | None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._taken: set[asyncio.Task[Ending | None]] = set()
         self._poked = asyncio.Event()
         signals.on(CANCEL, self._cancel_told)
@@ -63,7 +63,8 @@ class Worker:
 
     def begin(self, claim: Claim, tool: Tool[Any, Any]) -> "asyncio.Task[Ending | None]":
         """Carry a run to its end in a task of its own, which gives how it ended; None where it was lost."""
-        return self._kept(self._carry(claim, tool))
+        held = self._hold(claim)
+        return self._kept(self._carried(held, tool))
 
     def cancel(self, run: RunId) -> None:
         """Cancel a run if it is held here."""
@@ -141,7 +142,13 @@ class Worker:
         repeatable = tool.when_lost is WhenLost.REPEAT and claim.claims < self._policy.most_claims
         if claim.state is RunState.RUNNING and not repeatable:
             return await self._end(claim, _LOST)
-        return await self._carry(claim, tool)
+        cancelled = await self._store.start(claim)
+        if cancelled is None:
+            return None
+        held = self._hold(claim)
+        if cancelled:
+            held.end(CANCELLED)
+        return await self._carried(held, tool)
 
     async def _end(self, claim: Claim, ending: Ending) -> Ending | None:
         """End a run without calling its tool."""
@@ -149,29 +156,26 @@ class Worker:
             return None
         return await self._written(claim, ending, asyncio.get_running_loop().time() + self._lease_s)
 
-    async def _carry(self, claim: Claim, tool: Tool[Any, Any]) -> Ending | None:
-        loop = asyncio.get_running_loop()
-        asked = loop.time()
-        due = asked + claim.left.total_seconds()
-        held = self._held[claim.id] = _Held(claim, asked + self._lease_s)
+    def _hold(self, claim: Claim) -> _Held:
+        held = self._held[claim.id] = _Held(claim, asyncio.get_running_loop().time() + self._lease_s)
+        return held
+
+    async def _carried(self, held: _Held, tool: Tool[Any, Any]) -> Ending | None:
+        """Call the tool for a running run, and write how it ended."""
+        claim = held.claim
         try:
-            cancelled = await self._store.start(claim)
-            if cancelled is None:
-                return None
-            if cancelled:
-                held.end(CANCELLED)
             await self._announcer.executing(claim)
-            ending = await self._called(held, tool, due)
+            ending = await self._called(held, tool)
             return None if ending is None else await self._written(claim, ending, held.held_until)
         finally:
             del self._held[claim.id]
 
-    async def _called(self, held: _Held, tool: Tool[Any, Any], due: float) -> Ending | None:
+    async def _called(self, held: _Held, tool: Tool[Any, Any]) -> Ending | None:
         """Call the tool; a tool that does not stop when it is told to is waited for no longer than `grace`."""
         if held.stop.done():
             return held.stop.result()
         calling = asyncio.create_task(self._attempts.make(tool, held.claim), name=f"tool {tool.name}")
-        left = max(0.0, due - asyncio.get_running_loop().time())
+        left = max(0.0, held.claim.left.total_seconds())
         either: set[asyncio.Future[Any]] = {calling, held.stop}
         await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if not calling.done():
@@ -199,7 +203,9 @@ class Worker:
         name = str(claim.id).encode()
         self.ended.wake(name)
         await self._announcer.completed(claim, ending)
-        await self._signals.send(ENDED, name)
+        telling = asyncio.create_task(self._signals.send(ENDED, name))
+        self._tasks.add(telling)
+        telling.add_done_callback(self._tasks.discard)
         return ending
 
     def _judge(self, held: _Held, kept: dict[RunId, bool] | None, asked: float) -> None:

@@ -66,6 +66,24 @@ TRIGGER = """
 create trigger guard_run before insert or update on tools.run
 for each row execute function tools.guard_run()
 """
+# A run that is called at once is pending and running within one round trip; no row where the key is another's.
+BEGIN = """
+create function tools.begin_run(
+    uuid, text, text, text, text, text, text, json, text, uuid, lease interval, patience interval
+) returns setof uuid language plpgsql as $$
+begin
+    insert into tools.run (id, namespace, tenant, user_id, work, tool, version, arguments, idempotency_key, holder,
+        state, lease_until, due_at)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
+        'pending', clock_timestamp() + lease, clock_timestamp() + patience)
+    on conflict (namespace, tenant, tool, idempotency_key) where idempotency_key is not null do nothing;
+    if found then
+        update tools.run set state = 'running', claims = 1, started_at = clock_timestamp() where id = $1;
+        return next $1;
+    end if;
+end
+$$
+"""
 INDEXES = (
     "create unique index run_key on tools.run (namespace, tenant, tool, idempotency_key)"
     " where idempotency_key is not null",
@@ -76,5 +94,5 @@ INDEXES = (
 
 def upgrade() -> None:
     """Create the table and what guards it."""
-    for statement in (RUN, GUARD, TRIGGER, *INDEXES):
+    for statement in (RUN, GUARD, TRIGGER, *INDEXES, BEGIN):
         op.execute(statement)
