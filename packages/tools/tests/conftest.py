@@ -1,9 +1,13 @@
 """What the tests of tools share: executors on the test's own services, straight or over spoiled links."""
 
+import asyncio
 import random
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +16,14 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from netra_fixtures import ManualClock, PostgresEndpoint, PrivateRedis, RedisEndpoint, ServiceLink
+from netra_fixtures import (
+    IsolatedEnvironment,
+    ManualClock,
+    PostgresEndpoint,
+    PrivateRedis,
+    RedisEndpoint,
+    ServiceLink,
+)
 from netra_tools import (
     Caller,
     ExecutorPolicy,
@@ -121,3 +132,29 @@ async def own_redis(private_redis: PrivateRedis) -> AsyncIterator[Redis]:
     client = private_redis.endpoint.client()
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+async def another_process(
+    postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str,
+    environment: IsolatedEnvironment,
+) -> AsyncIterator[Callable[..., Awaitable[Process]]]:  # fmt: skip
+    """Start another worker, and give it once it is open; it acts when it is sent a line."""
+    started: list[Process] = []
+
+    async def start(act: str, count: int) -> Process:
+        program = str(Path(__file__).with_name("another_process.py"))
+        does = (program, postgres_endpoint.url(), redis_endpoint.url, namespace, act, str(count))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *does, stdin=PIPE, stdout=PIPE, env=environment.for_process()
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"ready\n"
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

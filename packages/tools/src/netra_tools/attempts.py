@@ -6,7 +6,7 @@ from typing import Any
 
 from netra_tools.breaker import Breakers
 from netra_tools.errors import CircuitOpen, ToolError
-from netra_tools.payload import Misfit, NotStorable, canonical
+from netra_tools.payload import Misfit, NotStorable
 from netra_tools.retry import RetryBudget
 from netra_tools.run import RunState
 from netra_tools.store import Claim, Ending
@@ -47,7 +47,7 @@ class Attempts:
         try:
             arguments = tool.input.read(claim.arguments)
             value = await self.call(tool, attempt)
-            data = canonical(tool.result.plain(value), limit_bytes=self._limit_bytes)
+            data = tool.result.write(value, limit_bytes=self._limit_bytes)
             tool.result.read(data)
         except AttemptTimedOut:
             return Ending(RunState.TIMED_OUT, error="TimedOut", message="no answer in time", attempts=made)

@@ -72,7 +72,7 @@ def canonical_arguments(tool: Tool[Any, Any], arguments: object, *, limit_bytes:
     try:
         written = canonical(plain_arguments(arguments), limit_bytes=limit_bytes)
         value = tool.input.read(written)
-        return canonical(tool.input.plain(value), limit_bytes=limit_bytes)
+        return tool.input.write(value, limit_bytes=limit_bytes)
     except NotStorable as error:
         raise InvalidArguments(tool.name, (str(error),)) from None
     except Misfit as error:

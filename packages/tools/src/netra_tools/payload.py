@@ -1,7 +1,8 @@
 """Arguments and results as JSON that every store keeps unchanged; pure."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import jsonschema_rs
@@ -41,12 +42,12 @@ class Codec(Protocol[T_co]):
             Misfit: it is not of this kind.
         """
 
-    def plain(self, value: object) -> Any:
-        """Give the value as Python's own dicts, lists, texts and numbers.
+    def write(self, value: object, *, limit_bytes: int) -> bytes:
+        """Write a value as canonical JSON.
 
         Raises:
             Misfit: it is not of this kind.
-            NotStorable: it holds what JSON has no form for.
+            NotStorable: no JSON says the same, or not one that every store keeps.
         """
 
 
@@ -63,14 +64,18 @@ class Typed(Generic[T]):
         except ValidationError as error:
             raise Misfit(_problems(error)) from None
 
-    def plain(self, value: object) -> Any:
+    def write(self, value: object, *, limit_bytes: int) -> bytes:
         try:
             checked = self._adapter.validate_python(value)
-            return self._adapter.dump_python(checked, mode="json")
+            plain = self._adapter.dump_python(checked, mode="json")
         except ValidationError as error:
             raise Misfit(_problems(error)) from None
         except (PydanticSerializationError, RecursionError, ValueError) as error:
             raise NotStorable("JSON has no form for it, or it is nested too deep") from error
+        data = canonical(plain, limit_bytes=limit_bytes)
+        if b"null" in data and _holds(self._adapter.dump_python(checked), _not_finite):
+            raise NotStorable("it holds NaN or an infinity")  # which pydantic writes as null where it may
+        return data
 
 
 class Schema:
@@ -89,9 +94,10 @@ class Schema:
         self._check(value)
         return value
 
-    def plain(self, value: object) -> Any:
+    def write(self, value: object, *, limit_bytes: int) -> bytes:
+        data = canonical(value, limit_bytes=limit_bytes)
         self._check(value)
-        return value
+        return data
 
     def _check(self, value: object) -> None:
         problems = []
@@ -124,7 +130,7 @@ def canonical(value: Any, *, limit_bytes: int) -> bytes:
         raise NotStorable(f"it is longer than {limit_bytes:,} bytes as JSON")
     if data.count(b"[") + data.count(b"{") > DEEPEST and _depth(value) > DEEPEST:
         raise NotStorable(f"it is nested deeper than {DEEPEST} levels")
-    if _NUL in data and _holds_nul(value):
+    if _NUL in data and _holds(value, _nul):
         raise NotStorable("it holds a NUL, which PostgreSQL keeps in no text")
     return data
 
@@ -143,18 +149,25 @@ def _depth(value: Any) -> int:
     return depth
 
 
-def _holds_nul(value: Any) -> bool:
+def _holds(value: Any, wanted: Callable[[Any], bool]) -> bool:
     waiting = [value]
     while waiting:
         one = waiting.pop()
-        if isinstance(one, str):
-            if "\0" in one:
-                return True
-        elif isinstance(one, dict):
+        if isinstance(one, dict):
             waiting += [*one, *one.values()]
-        elif isinstance(one, (list, tuple)):
+        elif isinstance(one, (list, tuple, set, frozenset)):
             waiting += one
+        elif wanted(one):
+            return True
     return False
+
+
+def _nul(value: Any) -> bool:
+    return isinstance(value, str) and "\0" in value
+
+
+def _not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _problems(error: ValidationError) -> tuple[str, ...]:
