@@ -87,7 +87,7 @@ class Schema:
 
     def __init__(self, schema: Mapping[str, JsonValue]) -> None:
         self.schema: Mapping[str, JsonValue] = schema
-        self._validator = jsonschema_rs.validator_for(dict(schema))
+        self._validator = jsonschema_rs.validator_for(dict(schema), retriever=_nothing_elsewhere)
 
     def read(self, data: bytes) -> Any:
         value = from_json(data)
@@ -108,6 +108,11 @@ class Schema:
                 break
         if problems:
             raise Misfit(tuple(problems))
+
+
+def _nothing_elsewhere(uri: str) -> Any:
+    """Refuse to fetch what a schema refers to: it may come from anybody, and would make us ask anybody."""
+    raise ValueError("a schema refers to another; write it out")
 
 
 def canonical(value: Any, *, limit_bytes: int) -> bytes:

@@ -15,7 +15,7 @@ from netra_tools.run import Caller, RunId
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
-_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127}")
+_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./\-]{0,127}")
 _VERSION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+\-]{0,63}")
 
 
@@ -91,7 +91,9 @@ class Tool(Generic[I, R]):
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
-            raise ValueError("a tool's name has 1 to 128 letters, digits, dots, hyphens or underscores")
+            raise ValueError(
+                "a tool's name has 1 to 128 letters, digits, dots, slashes, hyphens or underscores"
+            )
         if not _VERSION.fullmatch(self.version):
             raise ValueError(
                 "a tool's version has 1 to 64 letters, digits, dots, hyphens, underscores or plus"

@@ -1,0 +1,120 @@
+"""The tools of any MCP server are tools like all others: checked before they run, kept, cached, and cancelled."""
+
+import asyncio
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from mcp import StdioServerParameters
+
+from netra_fixtures import Goal, IsolatedEnvironment, Tier, business_value, eventually, within
+from netra_tools import (
+    CachePolicy,
+    CacheUse,
+    Call,
+    Caller,
+    InvalidArguments,
+    StoreUnavailable,
+    ToolExecutor,
+    ToolFailed,
+)
+from netra_tools.mcp import McpServer
+
+pytestmark = business_value(
+    tier=Tier.EARLY,
+    goals={Goal.RETENTION, Goal.EFFICIENCY},
+    impact="customers bring the tools that they have, without a line of code",
+)
+
+OpenTools = Callable[..., Awaitable[ToolExecutor]]
+PROGRAM = str(Path(__file__).with_name("mcp_server.py"))
+DEADLINE = timedelta(seconds=30)
+
+
+@asynccontextmanager
+async def listening(environment: IsolatedEnvironment) -> AsyncIterator[str]:
+    """Start the server on a free port, and give its address once it listens."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, PROGRAM, str(port), env=environment.for_process(), stderr=asyncio.subprocess.DEVNULL
+    )
+
+    async def answers() -> None:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError as error:
+            raise AssertionError("it does not listen yet") from error
+        writer.close()
+        await writer.wait_closed()
+
+    try:
+        await eventually(answers, seconds=30)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.kill()
+        await process.wait()
+
+
+@pytest.fixture(params=["stdio", "http"])
+async def server(
+    request: pytest.FixtureRequest, environment: IsolatedEnvironment
+) -> AsyncIterator[StdioServerParameters | str]:
+    """How to reach a real MCP server: started over its standard streams, or listening."""
+    if request.param == "stdio":
+        yield StdioServerParameters(command=sys.executable, args=[PROGRAM])
+    else:
+        async with listening(environment) as url:
+            yield url
+
+
+async def test_tools_of_an_mcp_server_are_tools(
+    open_tools: OpenTools, server: StdioServerParameters | str, alice: Caller
+) -> None:
+    """What another program offers is found, described to models, called and kept."""
+    async with McpServer(server, prefix="tests.", deadline=DEADLINE) as mcp, within(seconds=50):
+        tools = await open_tools(*await mcp.tools(cache=CachePolicy(), timeout=DEADLINE))
+        definitions = {one.name: one for one in tools._registry.definitions()}
+        add = Call("tests.add", {"a": 1, "b": 2})
+
+        first, second = [await tools.run(add, caller=alice) for _ in range(2)]
+        greeting = await tools.run(Call("tests.greet", {"name": "Ada"}), caller=alice)
+        with pytest.raises(ToolFailed):
+            await tools.run(Call("tests.greet", {"name": ""}), caller=alice)
+        for arguments in ({"a": 1}, {"a": "x", "b": 2}, []):
+            with pytest.raises(InvalidArguments):
+                await tools.run(Call("tests.add", arguments), caller=alice)
+
+    assert (first.result, first.cache, second.cache) == ({"result": 3}, CacheUse.STORED, CacheUse.HIT)
+    assert greeting.result["content"][0]["text"] == "hello Ada"
+    assert definitions["tests.add"].description == "Add two numbers."
+    assert definitions["tests.add"].parameters["required"] == ["a", "b"]
+
+
+async def test_a_server_that_dies_is_started_again(open_tools: OpenTools, alice: Caller) -> None:
+    """One bad call of one tool takes no other along."""
+    parameters = StdioServerParameters(command=sys.executable, args=[PROGRAM])
+    async with McpServer(parameters, deadline=DEADLINE) as mcp, within(seconds=50):
+        tools = await open_tools(*await mcp.tools(timeout=DEADLINE))
+
+        with pytest.raises(ToolFailed, match="was lost"):
+            await tools.run(Call("die", {}), caller=alice)
+        again = await tools.run(Call("add", {"a": 1, "b": 2}), caller=alice)
+
+    assert again.result == {"result": 3}
+
+
+@pytest.mark.parametrize(
+    "server", ["http://127.0.0.1:9/mcp", StdioServerParameters(command="/no/such")], ids=str
+)
+async def test_a_server_that_is_not_there_is_told(server: StdioServerParameters | str) -> None:
+    """An address that is wrong is said at the start, not in the middle of a customer's run."""
+    async with within(seconds=40):
+        with pytest.raises(StoreUnavailable, match="MCP server"):
+            async with McpServer(server, deadline=timedelta(seconds=10)):
+                pass
