@@ -2,6 +2,7 @@
 
 from netra_tools.cache import CacheUse
 from netra_tools.call import Call, Outcome
+from netra_tools.dialect import json_schema_of
 from netra_tools.errors import (
     CallRefused,
     CircuitOpen,
@@ -68,5 +69,6 @@ __all__ = [
     "TransientError",
     "UserId",
     "WhenLost",
+    "json_schema_of",
     "schema_tool",
 ]
