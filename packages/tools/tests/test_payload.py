@@ -13,7 +13,8 @@ from netra_tools.payload import NotStorable, Schema, canonical
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text("abc"), inner),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc", max_size=4), inner, max_size=4),
+    max_leaves=12,
 )  # fmt: skip
 
 
@@ -23,7 +24,7 @@ def test_what_is_kept_reads_as_it_was(value: Any) -> None:
     assert json.loads(canonical(value, limit_bytes=10_000_000)) == value
 
 
-@given(st.dictionaries(st.text("abcdef"), values), st.randoms())
+@given(st.dictionaries(st.text("abcdef"), values, max_size=5), st.randoms())
 def test_the_order_of_names_is_no_difference(value: dict[str, Any], chance: Any) -> None:
     """A model that writes the same call in another order gets the answer that is known."""
     items = list(value.items())

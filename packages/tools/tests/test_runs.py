@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_fixtures import Goal, Tier, business_value, within
 from netra_tools import (
+    CachePolicy,
     Call,
     Caller,
     Context,
@@ -185,6 +186,16 @@ async def test_a_tool_runs_only_for_those_who_may(
     for tools, name in ((asked, "writes"), (unasked, "reads")):
         with pytest.raises(PermissionDenied):
             await getattr(tools, act)(Call(name, {"n": 1}), caller=alice)
+
+
+async def test_a_cached_result_is_not_for_those_who_may_not(open_tools: OpenTools, alice: Caller) -> None:
+    """What one user may know is no answer for another who may not ask."""
+    cached = Tool.typed("reads", echo, dict[str, int], dict[str, int], permission="read", cache=CachePolicy())
+    readers, others = await open_tools(cached, permits=OnlyReaders()), await open_tools(cached)
+    await readers.run(Call(cached, {"n": 1}), caller=alice)
+
+    with pytest.raises(PermissionDenied):
+        await others.run(Call(cached, {"n": 1}), caller=alice)
 
 
 BAD = {
