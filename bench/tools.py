@@ -122,7 +122,7 @@ def _hits(subject: Subject, runner: asyncio.Runner, tools: ToolExecutor, bare: R
         await bare.set("bare", COST.model_dump_json())
 
     async def get() -> Any:
-        return json.loads(await bare.get("bare"))
+        return json.loads(await bare.get("bare") or b"")
 
     def alone(act: Act, times: int = EACH) -> Contender:
         return lambda: runner.run(p50(act, times))

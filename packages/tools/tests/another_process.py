@@ -1,6 +1,7 @@
 """A worker beside the test: it calls the tools that it is told to, and writes a line into a table for each call."""
 
 import asyncio
+import os
 import sys
 from datetime import timedelta
 from typing import Any
@@ -73,9 +74,8 @@ async def main(postgres: str, redis: str, namespace: str, act: str, count: str) 
         else:
             async with asyncio.TaskGroup() as group:
                 for number in range(int(count)):
-                    call = Call[Any](
-                        act, {"n": number, "ms": 20, "first_ms": 4_000 if act == "cached" else 20}
-                    )
+                    n = 0 if act == "cached" else os.getpid() * 1000 + number
+                    call = Call[Any](act, {"n": n, "ms": 20, "first_ms": 4_000 if act == "cached" else 20})
                     group.create_task(tools.run(call, caller=CALLER))
             await asyncio.Event().wait()
     await client.aclose()

@@ -1,6 +1,7 @@
 """A run is a row that goes one way, belongs to one tenant, and says what became of it."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -32,6 +33,7 @@ from netra_tools import (
     ToolExecutor,
     ToolFailed,
     ToolNotFound,
+    ToolTimedOut,
 )
 
 pytestmark = business_value(
@@ -335,6 +337,30 @@ async def test_a_run_that_waits_can_be_cancelled(open_tools: OpenTools, alice: C
         await writer.result(first, caller=alice, within=LATER)
         with pytest.raises(RunCancelled):
             await writer.result(second, caller=alice, within=LATER)
+
+
+async def test_a_tool_that_does_not_listen_is_left_alone(
+    open_tools: OpenTools, row_of: RowOf, alice: Caller
+) -> None:
+    """A tool that catches its own cancellation costs its caller a moment, and not the rest of the day."""
+    let_go = asyncio.Event()
+
+    async def deaf(_: dict[str, int], __: Context) -> dict[str, int]:
+        while not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await let_go.wait()
+        return {}
+
+    tool = Tool.typed("deaf", deaf, dict[str, int], dict[str, int], timeout=timedelta(milliseconds=50))
+    policy = ExecutorPolicy(deadline=timedelta(seconds=30), grace=timedelta(milliseconds=50))
+    tools = await open_tools(tool, policy=policy)
+
+    async with within(seconds=20):
+        with pytest.raises(ToolTimedOut) as late:
+            await tools.run(Call(tool, {}), caller=alice)
+    let_go.set()
+
+    assert (await row_of(late.value.run))["state"] == "timed_out"
 
 
 async def test_a_screen_that_hangs_holds_no_tool_up(open_tools: OpenTools, alice: Caller) -> None:

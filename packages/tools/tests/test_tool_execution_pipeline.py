@@ -17,6 +17,7 @@ from netra_tools import (
     Caller,
     CircuitOpen,
     Context,
+    ExecutorPolicy,
     InvalidArguments,
     Outcome,
     RetryPolicy,
@@ -91,34 +92,39 @@ async def test_single_tool_execution_lifecycle(
 
 async def test_parallel_tool_execution_coordination(open_tools: OpenTools, alice: Caller) -> None:
     """Twelve questions are asked three at a time, and one that fails takes no other's answer along."""
-    asked, three = 0, asyncio.Event()
-    at_once = most = 0
+    asked, three, gate = 0, asyncio.Event(), asyncio.Event()
 
     async def counted(spend: Spend, context: Context) -> Cost:
-        nonlocal asked, at_once, most
-        asked, at_once = asked + 1, at_once + 1
-        most = max(most, at_once)
+        nonlocal asked
+        asked += 1
         if asked == 3:
             three.set()
-        await three.wait()
-        at_once -= 1
+        await gate.wait()
         if spend.months == 7:
             raise ToolError("no prices for July")
         return await price(spend, context)
 
-    tools = await open_tools(Tool.typed("price", counted, Spend, Cost))
+    tools = await open_tools(
+        Tool.typed("price", counted, Spend, Cost), Tool.typed("other", price, Spend, Cost)
+    )
     calls = [Call[Any]("price", {"service": "s3", "months": month}) for month in range(1, 13)]
     calls[1] = Call("price", {"months": 2})
 
     async with within(seconds=30):
-        found = await tools.run_many(calls, caller=alice, limit=3)
+        asking = asyncio.create_task(tools.run_many(calls, caller=alice, limit=3))
+        await three.wait()
+        for _ in range(3):  # a fourth of the calls would have come before these, which began later
+            await tools.run(Call("other", {"service": "s3"}), caller=alice)
+        at_once = asked
+        gate.set()
+        found = await asking
 
     assert isinstance(found[1], InvalidArguments)
     assert isinstance(found[6], ToolFailed)
     assert found[6].reason == "no prices for July"
     dollars = {n: one.result.dollars for n, one in enumerate(found) if isinstance(one, Outcome)}
     assert dollars == {n: 12.5 * (n + 1) for n in range(12) if n not in (1, 6)}
-    assert (most, asked) == (3, 11)
+    assert (at_once, asked) == (3, 11)
 
 
 async def test_tool_execution_error_handling_and_recovery(
@@ -159,15 +165,19 @@ async def test_tool_execution_error_handling_and_recovery(
     await eventually(lambda: _refused(there, call, alice), seconds=10)
     assert called == 6
 
-    async def well_again() -> None:
-        try:
-            await there.run(call, caller=alice)
-        except (CircuitOpen, ToolFailed) as error:
-            raise AssertionError("it still rests") from error
-
-    await eventually(well_again, seconds=10)
+    await eventually(lambda: _works(there, call, alice), seconds=10)
     assert called == 7
-    assert screen.kinds == ["tool_executing", "tool_completed"] * 3
+    for tools in (here, there):
+        await eventually(lambda tools=tools: _works(tools, call, alice), seconds=5)
+    assert called == 9
+    assert screen.kinds == ["tool_executing", "tool_completed"] * 4
+
+
+async def _works(tools: ToolExecutor, call: Call[Cost], caller: Caller) -> None:
+    try:
+        await tools.run(call, caller=caller)
+    except CircuitOpen as error:
+        raise AssertionError("it still rests") from error
 
 
 async def _refused(tools: ToolExecutor, call: Call[Cost], caller: Caller) -> None:
@@ -230,7 +240,8 @@ async def test_a_tool_that_does_not_end_is_ended(
 
     timeout = timedelta(milliseconds=50) if how == "times out" else timedelta(minutes=5)
     tool = Tool.typed("endless", endless, Spend, Cost, timeout=timeout)
-    here, there = await open_tools(tool, sink=screen), await open_tools(tool)
+    told = ExecutorPolicy(deadline=timedelta(seconds=30), lease=timedelta(hours=1))  # not found by renewing
+    here, there = await open_tools(tool, sink=screen, policy=told), await open_tools(tool)
 
     running = asyncio.create_task(here.run(Call(tool, Spend(service="s3")), caller=alice))
     async with within(seconds=20):

@@ -55,6 +55,7 @@ class Worker:
         self._lease_s = policy.lease.total_seconds()
         self._held: dict[RunId, _Held] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._strays: set[asyncio.Task[Any]] = set()
         self._taken: set[asyncio.Task[Ending | None]] = set()
         self._poked = asyncio.Event()
         signals.on(CANCEL, self._cancel_told)
@@ -79,8 +80,12 @@ class Worker:
         """Cancel what goes on, and wait until it is written down."""
         for held in list(self._held.values()):
             held.end(CANCELLED)
-        if self._tasks:
+        while self._tasks:
             await asyncio.wait(set(self._tasks))
+        for stray in set(self._strays):
+            stray.cancel()
+        if self._strays:
+            await asyncio.wait(set(self._strays), timeout=self._policy.grace.total_seconds())
 
     async def keep_leases(self) -> None:
         """Renew the leases of held runs, for ever; a run whose lease can't be kept is ended in time."""
@@ -182,8 +187,8 @@ class Worker:
             calling.cancel()
             await asyncio.wait({calling}, timeout=self._policy.grace.total_seconds())
             if not calling.done():
-                self._tasks.add(calling)
-                calling.add_done_callback(self._tasks.discard)
+                self._strays.add(calling)
+                calling.add_done_callback(self._strays.discard)
             return held.stop.result() if held.stop.done() else _TIMED_OUT
         if calling.cancelled():
             return Ending(RunState.FAILED, error="CancelledError", message="it gave up by itself")
