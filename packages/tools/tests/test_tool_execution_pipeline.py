@@ -256,3 +256,76 @@ async def test_a_tool_that_does_not_end_is_ended(
     ended = RunState.TIMED_OUT if how == "times out" else RunState.CANCELLED
     assert (await row_of(run))["state"] == screen.seen[-1][1]["state"] == ended
     assert stopped.is_set()
+
+
+async def test_a_tool_that_rests_is_probed_by_as_many_as_it_may_be(
+    open_tools: OpenTools, alice: Caller
+) -> None:
+    """A service that comes back is not knocked down again by everybody who waited for it."""
+    broken, called, gate = True, 0, asyncio.Event()
+
+    async def fragile(spend: Spend, context: Context) -> Cost:
+        nonlocal called
+        if broken:
+            raise TransientError("down")
+        called += 1
+        await gate.wait()
+        return await price(spend, context)
+
+    rests = BreakerPolicy(failures=1, ratio=0, rest=timedelta(milliseconds=200), probes=2)
+    tool = Tool.typed("fragile", fragile, Spend, Cost, breaker=rests, timeout=timedelta(minutes=5))
+    here, there = await open_tools(tool), await open_tools(tool)
+    call = Call(tool, {"service": "s3"})
+    with pytest.raises(ToolFailed):
+        await here.run(call, caller=alice)
+    broken = False
+    await eventually(lambda: _refused(there, call, alice), seconds=10)
+
+    async with within(seconds=40):
+        first = asyncio.create_task(_probed(here, call, alice))
+        while called == 0:
+            await asyncio.wait({first}, timeout=0.01)
+        others = [asyncio.create_task(tools.run(call, caller=alice)) for tools in [here, there] * 10]
+        refused = await _first(others, 19)
+        gate.set()
+        passed = [await first, *await asyncio.gather(*(one for one in others if one not in refused))]
+
+    assert called == len(passed) == 2
+    assert all(isinstance(one.exception(), CircuitOpen) for one in refused)
+
+
+async def _probed(tools: ToolExecutor, call: Call[Cost], caller: Caller) -> Outcome[Cost]:
+    """Call until the tool is not at rest any more."""
+    while True:
+        try:
+            return await tools.run(call, caller=caller)
+        except CircuitOpen as rests:
+            await asyncio.sleep(min(0.05, rests.retry_after.total_seconds()))
+
+
+async def _first(tasks: list[asyncio.Task[Outcome[Cost]]], number: int) -> set[asyncio.Task[Outcome[Cost]]]:
+    """Wait until so many tasks are done."""
+    done: set[asyncio.Task[Outcome[Cost]]] = set()
+    left = set(tasks)
+    while len(done) < number:
+        more, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+        done |= more
+    return done
+
+
+async def test_a_result_that_is_too_long_is_not_cached(open_tools: OpenTools, alice: Caller) -> None:
+    """One huge answer does not push out thousands of small ones, and its caller is told."""
+    called = 0
+
+    async def counted(spend: Spend, context: Context) -> Cost:
+        nonlocal called
+        called += 1
+        return await price(spend, context)
+
+    tool = Tool.typed("price", counted, Spend, Cost, cache=CachePolicy(limit_bytes=20))
+    tools = await open_tools(tool)
+
+    uses = [(await tools.run(Call(tool, {"service": "s3"}), caller=alice)).cache for _ in range(2)]
+
+    assert uses == [CacheUse.TOO_LARGE] * 2
+    assert called == 2

@@ -11,15 +11,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from netra_tools.database import Database, Statement
 from netra_tools.run import Caller, Run, RunId, RunState, TenantId
 
-_NOW: Final = "clock_timestamp()"
 _CLAIM: Final = (
-    "id, holder, tenant, user_id, work, tool, version, arguments::text, state, claims, cancel_requested,"
-    f" extract(epoch from due_at - {_NOW})::float8 as left_s"
+    "r.id, holder, tenant, user_id, work, tool, version, arguments::text, state, claims, cancel_requested,"
+    " extract(epoch from due_at - clock_timestamp())::float8 as left_s"
 )
 _RUN: Final = (
     'id, tenant, user_id as "user", work, tool, version, state, claims, attempts, created_at, due_at, started_at,'
     " ended_at, result::text as result, arguments::text as arguments, error, message"
 )
+
+
+def _statement(sql: str) -> Statement:
+    """Write out what several statements share."""
+    return Statement(sql.replace("@claim", _CLAIM).replace("@run", _RUN))
+
+
 _ADD = Statement(
     "insert into tools.run (id, namespace, tenant, user_id, work, tool, version, arguments, idempotency_key,"
     " state, holder, lease_until, due_at) values (:id, :namespace, :tenant, :user, :work, :tool, :version,"
@@ -47,20 +53,20 @@ _RENEW = Statement(
     " where ended_at is null and (id, holder) in"
     " (select * from unnest(cast(:ids as uuid[]), cast(:holders as uuid[]))) returning id, cancel_requested"
 )
-_TAKE = Statement(
+_TAKE = _statement(
     "with lapsed as (select id from tools.run where namespace = :namespace and ended_at is null"
     " and lease_until <= clock_timestamp()"
     " and (tool || '@' || version = any(cast(:tools as text[])) or due_at <= clock_timestamp())"
     " order by lease_until limit :most for update skip locked)"
     " update tools.run as r set holder = gen_random_uuid(),"
     " lease_until = clock_timestamp() + cast(:lease as interval)"
-    f" from lapsed where r.id = lapsed.id returning {_CLAIM.replace('id,', 'r.id,', 1)}"
+    " from lapsed where r.id = lapsed.id returning @claim"
 )
-_FIND = Statement(
-    f"select {_RUN} from tools.run where id = :id and tenant = :tenant and namespace = :namespace"
+_FIND = _statement(
+    "select @run from tools.run where id = :id and tenant = :tenant and namespace = :namespace"
 )
-_FIND_KEY = Statement(
-    f"select {_RUN} from tools.run where namespace = :namespace and tenant = :tenant and tool = :tool"
+_FIND_KEY = _statement(
+    "select @run from tools.run where namespace = :namespace and tenant = :tenant and tool = :tool"
     " and idempotency_key = :key"
 )
 _CANCEL = Statement(
