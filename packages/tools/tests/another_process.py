@@ -75,7 +75,7 @@ async def main(postgres: str, redis: str, namespace: str, act: str, count: str) 
             async with asyncio.TaskGroup() as group:
                 for number in range(int(count)):
                     n = 0 if act == "cached" else os.getpid() * 1000 + number
-                    call = Call[Any](act, {"n": n, "ms": 20, "first_ms": 4_000 if act == "cached" else 20})
+                    call = Call[Any](act, {"n": n, "ms": 20, "first_ms": 4_000 if count == "1" else 20})
                     group.create_task(tools.run(call, caller=CALLER))
             await asyncio.Event().wait()
     await client.aclose()

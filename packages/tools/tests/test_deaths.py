@@ -79,6 +79,34 @@ async def test_a_killed_worker_leaves_no_run_behind(
     assert rows
 
 
+@pytest.mark.parametrize(("tool", "ended", "times"), [("once", "failed", b"1"), ("twice", "completed", b"2")])
+async def test_a_tool_whose_worker_died_is_called_again_only_if_it_may_be(
+    another_process: StartProcess, engine: AsyncEngine, redis_client: Redis, namespace: str,
+    tool: str, ended: str, times: bytes,
+) -> None:  # fmt: skip
+    """A payment that may have been made is not made again; a question is asked again."""
+    tools = ToolExecutor(
+        registry=WORKER["registry"](redis_client, namespace), engine=engine, redis=redis_client,
+        namespace=namespace, policy=WORKER["HASTY"],
+    )  # fmt: skip
+    worker = await another_process(tool, 1)
+
+    async def called() -> None:
+        assert await redis_client.exists(f"{namespace}:calls")
+
+    async def over() -> None:
+        async with engine.connect() as connection:
+            assert await connection.scalar(text("select state from tools.run")) == ended
+
+    await told(worker)
+    await eventually(called, seconds=20)
+    worker.kill()
+    async with tools:
+        await eventually(over, seconds=20)
+
+    assert await redis_client.hvals(f"{namespace}:calls") == [times]
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("misses", [200, pytest.param(1_000, marks=pytest.mark.soak)])
 async def test_four_processes_that_miss_at_once_ask_once(
