@@ -28,7 +28,7 @@ from kit import standing
 from turns import Subject
 
 RESULT = Path(__file__).absolute().parents[1] / "reports" / "bench.json"
-TOTAL_S = 280
+TOTAL_S = 600
 SUBJECT_S = 90
 
 
