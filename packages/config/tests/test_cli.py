@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
@@ -38,6 +39,8 @@ Run = Callable[..., Awaitable[tuple[int, str]]]
 KEY = "test/1=" + base64.b64encode(hashlib.sha256(b"test/1").digest()).decode()
 SIGNED = ("--author", "Ada", "--reason", "it was asked for")
 
+NAMELESS = ("unshare", "--user", "--map-user=54321")  # an id that no password file knows
+
 
 @pytest.fixture
 def variables(
@@ -70,15 +73,25 @@ def run(
     return start
 
 
+@pytest.fixture
+def as_user(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Run a program as somebody, where the machine lets its user be somebody else."""
+    prefix: tuple[str, ...] = request.param
+    if prefix and subprocess.run([*prefix, "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody be another user in a namespace of their own")
+    return prefix
+
+
+@pytest.mark.parametrize("as_user", [(), NAMELESS], ids=["oneself", "a number without a name"], indirect=True)
 async def test_the_command_that_is_installed_runs(
-    config: ConfigService[Shop], variables: IsolatedEnvironment, namespace: str
+    config: ConfigService[Shop], variables: IsolatedEnvironment, namespace: str, as_user: tuple[str, ...]
 ) -> None:
-    """What is typed into a terminal does what the tests below call."""
+    """What is typed into a terminal, or run in a container, does what the tests below call."""
     program = str(Path(sys.executable).with_name("netra-config"))
     arguments = ("--schema", "shop:Shop", "--environment", "test", "--namespace", namespace, "drift")
 
     process = await asyncio.create_subprocess_exec(
-        program, *arguments, stdout=PIPE, cwd=Path(__file__).parent, env=variables.for_process()
+        *as_user, program, *arguments, stdout=PIPE, cwd=Path(__file__).parent, env=variables.for_process()
     )
     async with within(seconds=40):
         out, _ = await process.communicate()

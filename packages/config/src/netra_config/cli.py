@@ -107,6 +107,14 @@ _COMMANDS: dict[str, Any] = {
 }  # fmt: skip
 
 
+def _author() -> str:
+    """Name whoever types; a container's user may have a number alone."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="netra-config", description="Look at settings, change them, and find drift.",
@@ -140,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     for one in (change, back):
         one.add_argument("--base", type=int, required=one is back, help="the version that you looked at")
         one.add_argument("--reason", default="")
-        one.add_argument("--author", default=getpass.getuser())
+        one.add_argument("--author", default=_author())
     drift = commands.add_parser("drift", help="where schema, store, files and processes disagree")
     drift.add_argument("--against", choices=environments, help="compare with another environment too")
     history = commands.add_parser("history", help="who changed what, when and why")
