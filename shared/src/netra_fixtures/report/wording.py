@@ -49,12 +49,12 @@ class Proof:
     def comparison(self) -> str:
         """What the servers' own counters say to that, in words."""
         off = {name: number for name, number in self.difference.items() if number}
+        why = f" ({'; '.join(self.notes)})" if self.notes else ""
         if off:
             missed = ", ".join(amount(number, name) for name, number in off.items())
-            why = f" ({'; '.join(self.notes)})" if self.notes else ""
             return f"differs from the server's own count by {missed}{why}"
         if not self.agrees:
-            return "not held against the server"
+            return f"not held against the server{why}"
         apart = set(self.counted) - set(self.difference)
         return "the server counted the same" + (f" {_nouns(self.difference)}" if apart else "")
 
