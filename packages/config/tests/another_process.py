@@ -25,12 +25,15 @@ async def main(postgres: str, redis: str, namespace: str) -> None:
         Part, environment=Environment.TEST, engine=engine, redis=client, namespace=namespace, policy=policy,
         process="another",
     ) as config:  # fmt: skip
+        changed = asyncio.Event()
+        config.on_change(changed.set)
         said = None
         while True:
+            changed.clear()
             if config.current.retries != said:
                 said = config.current.retries
                 print(said, flush=True)
-            await asyncio.sleep(0.001)
+            await changed.wait()
 
 
 asyncio.run(main(*sys.argv[1:]))
