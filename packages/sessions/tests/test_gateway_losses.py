@@ -24,7 +24,7 @@ from netra_fixtures import (
 )
 from netra_fixtures.faults import Fault
 from netra_sessions import HistoryPolicy, Publisher, RealtimeClient, StoreUnavailable
-from netra_sessions.events import START, Gap
+from netra_sessions.events import START, Gap, order
 
 pytestmark = [
     business_value(
@@ -276,9 +276,10 @@ async def test_a_clock_that_was_set_back_over_a_loss_hides_nothing(
         await publish(publisher, "alice", 0)
         seen = [await screen.next() for _ in range(2)]
         await redis_client.delete(key, f"{namespace}:event-ids:alice")
-        await publish(publisher, "alice", 1)
-        seen.append(await screen.next())
-        await publish(publisher, "alice", 2)
+        async with Publisher(redis=redis_client, namespace=namespace) as newcomer:  # knows of no position
+            await publish(newcomer, "alice", 1)
+            seen.append(await screen.next())
+            await publish(newcomer, "alice", 2)
         while getattr(seen[-1], "event_id", None) != "2":
             seen.append(await screen.next())
 
@@ -336,3 +337,42 @@ async def test_who_asks_for_all_that_is_kept_gets_it(
         seen = [[(await screen.next()).event_id for _ in range(2)] for screen in (early, late)]
 
     assert seen == [["0", "1"], ["0", "1"]]
+
+
+async def test_redis_forgets_and_another_producer_writes_behind_what_was_seen(
+    gateway: Any, sign_in: Open, watch: Open, publisher: Publisher, redis_client: Redis, namespace: str
+) -> None:
+    """Redis lost its memory and, within the millisecond or with its clock set back, gave a lower position."""
+    screen = await watch(gateway.uri, await sign_in("alice"))
+    await publish(publisher, "alice", 0)
+    history = f"{namespace}:events:alice"
+    async with within(seconds=20):
+        seen = await screen.next()
+        assert not isinstance(seen, Gap)
+        [(_, fields)] = await redis_client.xrange(history)
+        await redis_client.delete(history, f"{namespace}:events-begin", f"{namespace}:event-ids:alice")
+        unheard = {"previous": "0-7", "sequence": 1, "event_id": "1", "body": fields[b"body"]}
+        await redis_client.xadd(history, unheard, id=f"{int(seen.id.split('-')[0]) - 1}-9")
+        await publish(publisher, "alice", 2)
+        told, after = await screen.next(), await screen.next()
+
+    assert isinstance(told, Gap)
+    assert not isinstance(after, Gap)
+    assert (told.after, told.at, after.event_id) == (seen.id, after.previous, "2")
+
+
+async def test_a_producers_positions_rise_though_redis_forgets_and_its_clock_is_set_back(
+    publisher: Publisher, redis_client: Redis, namespace: str
+) -> None:
+    """A later event of a producer never stands before an earlier one, where a screen would pass over it."""
+    history, data = f"{namespace}:events:alice", {"agent": "triage"}
+    seconds, _ = await redis_client.time()
+    ahead = {"previous": "0-7", "sequence": 1, "event_id": "ahead", "body": "{}"}
+    await redis_client.xadd(history, ahead, id=f"{(seconds + 3_600) * 1_000}-5")
+    first = await publisher.publish("agent_started", user="alice", run="r", event_id="0", data=data)
+    await redis_client.delete(history, f"{namespace}:events-begin", f"{namespace}:event-ids:alice")
+
+    second = await publisher.publish("agent_started", user="alice", run="r", event_id="1", data=data)
+    third = await publisher.publish("agent_started", user="alice", run="r", event_id="2", data=data)
+
+    assert order(first.id) < order(second.id) < order(third.id)

@@ -41,8 +41,8 @@ end
 # after a '=' where it stood there before.
 #
 # The first position of a millisecond begins at chance, so that none comes twice, though Redis lost its memory
-# or its clock was set back. What the producer knows and an old snapshot doesn't was lost: the event then follows
-# that, and who hasn't seen it is told.
+# or its clock was set back. Where the producer knows of a later position than Redis, Redis lost that, and nobody
+# can tell what else: the event then stands beyond it, and follows a position that nobody has, so that all are told.
 _APPEND = f"""
 local known = redis.call('HGET', KEYS[3], ARGV[3])
 if known then return '=' .. known end
@@ -52,11 +52,12 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local place = '*'
 if now > ms then place = string.format('%.0f-', now) .. ARGV[1] end
-if last and ARGV[2] ~= '' and ARGV[2] ~= previous then
+if ARGV[2] ~= '' and ARGV[2] ~= previous then
   local known_ms, known_number = string.match(ARGV[2], '(%d+)-(%d+)')
   local ahead = tonumber(known_ms) - ms
   if ahead > 0 or ahead == 0 and tonumber(known_number) > tonumber(string.match(previous, '%d+$')) then
-    previous = ARGV[2]
+    place = string.format('%.0f-', math.max(now, known_ms + 1)) .. ARGV[1]
+    if last then previous = '1-' .. ARGV[1] end
   end
 end
 local id = redis.call('XADD', KEYS[1], place,
