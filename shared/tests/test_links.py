@@ -11,7 +11,8 @@ from random import Random
 import pytest
 
 from netra_fixtures.faults import Bandwidth, Cut, Fault, Link
-from netra_fixtures.passage import UNDER_WAY_BYTES
+from netra_fixtures.passage import UNDER_WAY_BYTES, ActiveFaults
+from netra_fixtures.relay import Connection
 from netra_fixtures.waiting import eventually, within
 
 from .lines import FOREVER, Connect, Server, free_address, serving
@@ -115,6 +116,26 @@ async def test_what_was_sent_before_the_end_arrives_at_a_slow_reader() -> None:
                 await asyncio.sleep(0)
 
     assert bytes(received) == sent
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 40_000])
+async def test_a_connection_that_ends_with_bytes_to_send_ends_well(size_bytes: int) -> None:
+    """What still lies in the link's own memory when both ends have said all they had to say goes out too."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(bytes(size_bytes))
+
+    near, far = socket.socketpair()
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    async with serving(answer) as address, within(seconds=20):
+        connection = Connection(address, far, ActiveFaults(1, lambda: None), 1)
+        reader, writer = await asyncio.open_connection(sock=near)
+        writer.write_eof()
+        received = await reader.read()
+        writer.close()
+        await connection.task
+
+    assert len(received) == size_bytes
 
 
 async def test_an_end_and_a_reset_reach_the_server_as_what_they_are(

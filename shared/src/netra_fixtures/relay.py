@@ -40,8 +40,7 @@ class Connection:
 
     def close(self) -> None:
         """Close both ends at once; what is under way is lost."""
-        for writer in self._writers:
-            writer.transport.abort()
+        self._abort()
         self.task.cancel()
 
     def reset(self) -> None:
@@ -65,8 +64,7 @@ class Connection:
         except* OSError:
             self._reset_on_close()
         finally:
-            for writer in self._writers:
-                writer.transport.abort()
+            self._abort()
             await self._closed()
 
     async def _joined(self, opening: Coroutine[None, None, Streams]) -> Streams:
@@ -87,6 +85,12 @@ class Connection:
         for writer in self._writers:
             writer.close()
         await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
+
+    def _abort(self) -> None:
+        """Close what is open still: asyncio's transport can't be aborted once it sent its rest and closed."""
+        for writer in self._writers:
+            if writer.get_extra_info("socket").fileno() != -1:
+                writer.transport.abort()
 
     def _reset_on_close(self) -> None:
         for end in (self._client, *(writer.get_extra_info("socket") for writer in self._writers)):
