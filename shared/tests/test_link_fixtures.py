@@ -90,6 +90,35 @@ async def test_postgres(postgres_link, fault):
     outcome.result.assert_outcomes(passed=8)
 
 
+def test_the_clients_of_a_link_and_of_a_private_server_share_its_fate(run: Run) -> None:
+    """A test that cuts the way, or kills the server, and then talks past it would prove nothing."""
+    outcome = run(
+        SHOP
+        + """
+async def asks(engine):
+    async with engine.connect() as connection:
+        await connection.execute(text("select 1"))
+
+async def test_links(postgres_link, linked_engine, redis_link, linked_redis):
+    await asks(linked_engine)
+    await linked_redis.ping()
+    async with postgres_link.fault(Cut()), redis_link.fault(Cut()):
+        await met(lambda: asks(linked_engine), Cut())
+        await met(linked_redis.ping, Cut())
+
+async def test_private(private_postgres, own_engine, private_redis, own_redis):
+    await asks(own_engine)
+    await own_redis.ping()
+    await private_postgres.kill()
+    await private_redis.kill()
+    await met(lambda: asks(own_engine), Cut())
+    await met(own_redis.ping, Cut())
+""",
+    )
+
+    outcome.result.assert_outcomes(passed=2)
+
+
 @pytest.mark.parametrize(
     "ending", ["raise ValueError", "await asyncio.Event().wait()"], ids=["fails", "hangs"]
 )

@@ -147,6 +147,7 @@ async def services(
     redis.dsn  # type: ignore[attr-defined]
     assert_type(own_postgres.endpoint, PostgresEndpoint)
     assert_type(own_redis.endpoint, RedisEndpoint)
+    assert_type(own_postgres.endpoint.engine(pool_size=1), AsyncEngine)
     for server in (own_postgres, own_redis):
         await server.kill()
         await server.start()

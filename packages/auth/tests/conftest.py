@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from hypothesis import HealthCheck, settings
 from pydantic import SecretBytes, SecretStr
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_auth import (
     Access,
@@ -56,7 +56,6 @@ from netra_fixtures import (
     ManualClock,
     PostgresEndpoint,
     RedisEndpoint,
-    ServiceLink,
 )
 
 PATIENT = timedelta(seconds=30)  # a busy machine is no outage
@@ -179,22 +178,6 @@ def refresh_tokens(
         clock=clock,
         policy=RefreshPolicy(deadline=PATIENT),
     )
-
-
-@pytest.fixture
-async def linked_redis(redis_link: ServiceLink[RedisEndpoint]) -> AsyncIterator[Redis]:
-    """A client that reaches Redis over the link."""
-    client = redis_link.endpoint.client()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def linked_engine(postgres_link: ServiceLink[PostgresEndpoint]) -> AsyncIterator[AsyncEngine]:
-    """An engine that reaches PostgreSQL over the link."""
-    engine = create_async_engine(postgres_link.endpoint.url())
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

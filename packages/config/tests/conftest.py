@@ -23,7 +23,6 @@ from netra_fixtures import (
     PostgresEndpoint,
     PrivatePostgres,
     RedisEndpoint,
-    ServiceLink,
 )
 
 from .shop import Shop
@@ -65,22 +64,6 @@ async def open_config(engine: AsyncEngine, redis_client: Redis, namespace: str) 
 async def config(open_config: OpenConfig) -> ConfigService[Shop]:
     """The settings of one process in the environment test."""
     return await open_config()
-
-
-@pytest.fixture
-async def linked_redis(redis_link: ServiceLink[RedisEndpoint]) -> AsyncIterator[Redis]:
-    """A client that reaches Redis over the link."""
-    client = redis_link.endpoint.client()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def linked_engine(postgres_link: ServiceLink[PostgresEndpoint]) -> AsyncIterator[AsyncEngine]:
-    """An engine that reaches PostgreSQL over the link."""
-    engine = create_async_engine(postgres_link.endpoint.url())
-    yield engine
-    await engine.dispose()
 
 
 @dataclass(frozen=True)

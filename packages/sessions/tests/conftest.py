@@ -15,16 +15,13 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_fixtures import (
     IsolatedEnvironment,
     ManualClock,
     PostgresEndpoint,
-    PrivatePostgres,
-    PrivateRedis,
     RedisEndpoint,
-    ServiceLink,
     WebSocketLink,
     WebSocketLinkFactory,
     within,
@@ -75,38 +72,6 @@ async def open_sessions(
 def sessions(open_sessions: OpenSessions) -> Sessions:
     """The sessions of one process, with the default lifetimes."""
     return open_sessions()
-
-
-@pytest.fixture
-async def linked_redis(redis_link: ServiceLink[RedisEndpoint]) -> AsyncIterator[Redis]:
-    """A client that reaches Redis over the link."""
-    client = redis_link.endpoint.client()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def linked_engine(postgres_link: ServiceLink[PostgresEndpoint]) -> AsyncIterator[AsyncEngine]:
-    """An engine that reaches PostgreSQL over the link."""
-    engine = create_async_engine(postgres_link.endpoint.url())
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
-async def own_redis(private_redis: PrivateRedis) -> AsyncIterator[Redis]:
-    """A client of the test's own Redis, which the test may restart."""
-    client = private_redis.endpoint.client()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def own_engine(private_postgres: PrivatePostgres) -> AsyncIterator[AsyncEngine]:
-    """An engine on the test's own PostgreSQL, which the test may restart."""
-    engine = create_async_engine(private_postgres.endpoint.url())
-    yield engine
-    await engine.dispose()
 
 
 @pytest.fixture

@@ -15,15 +15,13 @@ from hypothesis import HealthCheck, settings
 from pydantic import JsonValue
 from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_fixtures import (
     IsolatedEnvironment,
     ManualClock,
     PostgresEndpoint,
-    PrivateRedis,
     RedisEndpoint,
-    ServiceLink,
 )
 from netra_tools import (
     Caller,
@@ -113,30 +111,6 @@ def row_of(engine: AsyncEngine) -> RowOf:
             return dict(found.mappings().one())
 
     return read
-
-
-@pytest.fixture
-async def linked_redis(redis_link: ServiceLink[RedisEndpoint]) -> AsyncIterator[Redis]:
-    """A client that reaches Redis over the link."""
-    client = redis_link.endpoint.client()
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-async def linked_engine(postgres_link: ServiceLink[PostgresEndpoint]) -> AsyncIterator[AsyncEngine]:
-    """An engine that reaches PostgreSQL over the link."""
-    engine = create_async_engine(postgres_link.endpoint.url())
-    yield engine
-    await engine.dispose()
-
-
-@pytest.fixture
-async def own_redis(private_redis: PrivateRedis) -> AsyncIterator[Redis]:
-    """A client of the test's own Redis."""
-    client = private_redis.endpoint.client()
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

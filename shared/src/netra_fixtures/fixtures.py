@@ -114,6 +114,21 @@ async def redis_link(
 
 
 @pytest.fixture
+async def linked_engine(postgres_link: ServiceLink[PostgresEndpoint]) -> AsyncIterator[AsyncEngine]:
+    """An engine that reaches the test's database over `postgres_link`."""
+    engine = postgres_link.endpoint.engine()
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def linked_redis(redis_link: ServiceLink[RedisEndpoint]) -> AsyncIterator[Redis]:
+    """A client that reaches the test's Redis over `redis_link`."""
+    async with redis_link.endpoint.client() as client:
+        yield client
+
+
+@pytest.fixture
 def websocket_link(netra_lent: Lending, netra_tap: Tap, netra_chance: Chance) -> WebSocketLinkFactory:
     """Opens ways to a WebSocket server of the test's own that faults can be laid on."""
     from netra_fixtures.links import WebSocketLinkFactory
@@ -139,6 +154,21 @@ def private_redis(
     from netra_fixtures import private
 
     return netra_lent.enter(private.private_redis(netra_worker, netra_lease, netra_tap))
+
+
+@pytest.fixture
+async def own_engine(private_postgres: PrivatePostgres) -> AsyncIterator[AsyncEngine]:
+    """An engine on `private_postgres`."""
+    engine = private_postgres.endpoint.engine()
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def own_redis(private_redis: PrivateRedis) -> AsyncIterator[Redis]:
+    """A client of `private_redis`."""
+    async with private_redis.endpoint.client() as client:
+        yield client
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pydantic import BaseModel, SecretStr
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 
 def _split(url: str, *schemes: str) -> SplitResult:
@@ -77,6 +78,16 @@ class PostgresEndpoint(Endpoint, frozen=True):
     def told(self) -> dict[str, Any]:
         """Give what another process reads it from, password included."""
         return self.model_dump(mode="json") | {"password": self.password.get_secret_value()}
+
+    def engine(self, **options: Any) -> "AsyncEngine":
+        """Make an async SQLAlchemy engine; the caller disposes of it.
+
+        Args:
+            options: what `sqlalchemy.ext.asyncio.create_async_engine` takes.
+        """
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        return create_async_engine(self.url(), **options)
 
     @property
     def dsn(self) -> str:
