@@ -5,6 +5,7 @@ from netra_auth.access_change import Act, Change
 from netra_auth.accounts import Account, Accounts, SignInPolicy
 from netra_auth.algorithms import Algorithm
 from netra_auth.challenge import Challenge, SecondFactorNeeded
+from netra_auth.decision import Decision, Effect, Reason, Resource, Ruling, Standing, decide
 from netra_auth.email import Email
 from netra_auth.errors import (
     AccessDenied,
@@ -68,7 +69,6 @@ from netra_auth.policy import PLATFORM, AccessPolicy, Allowance, Permission, Rea
 from netra_auth.refresh import RefreshPolicy, RefreshTokens, Roles
 from netra_auth.revocation import Revocation, Revoked, RevokesTokens
 from netra_auth.revocations import Revocations
-from netra_auth.roles import Decision, Effect, Reason, Resource, Ruling, Standing, decide
 from netra_auth.second_factor import Enrolment, RecoveryCode, SecondFactors
 from netra_auth.secret_lists import SecretList, common_passwords, read_secrets
 from netra_auth.step_up import require_recent

@@ -5,13 +5,13 @@ from datetime import datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_auth.access_change import Act, Change
+from netra_auth.access_changes import AccessChanges, denial
 from netra_auth.clock import Clock, utc_now
+from netra_auth.decision import Decision, Effect, Resource, decide
 from netra_auth.errors import AccessDenied, PermissionUnknown
 from netra_auth.identity import Principal, Role, TenantId, UserId, check_names
-from netra_auth.ledger import Ledger, denial
 from netra_auth.policy import PLATFORM, AccessPolicy, Permission
 from netra_auth.revocation import RevokesTokens
-from netra_auth.roles import Decision, Effect, Resource, decide
 from netra_auth.store import access as store
 from netra_auth.store import violations
 from netra_auth.store.database import Database
@@ -30,7 +30,7 @@ class Access:
         clock: Clock = utc_now, deadline: timedelta = timedelta(seconds=2),
     ) -> None:  # fmt: skip
         self._database = Database(engine, deadline=deadline)
-        self._ledger = Ledger(self._database, policy=policy, revocations=revocations, clock=clock)
+        self._changes = AccessChanges(self._database, policy=policy, revocations=revocations, clock=clock)
         self._policy = policy
         self._clock = clock
 
@@ -83,7 +83,7 @@ class Access:
             TenantTaken: somebody has one, also where two found it at once.
             InvalidIdentifier, StoreUnavailable: as for `roles`.
         """
-        await self._ledger.found(user, tenant)
+        await self._changes.found(user, tenant)
 
     async def assign(self, actor: Principal, user: UserId, tenant: TenantId, role: Role) -> bool:
         """Give *user* a role and revoke their access tokens; return False if they have it already.
@@ -95,7 +95,7 @@ class Access:
             InvalidIdentifier: no user or tenant has such a name.
             StoreUnavailable: a store did not answer in time; the change may be made, repeat the call.
         """
-        return await self._ledger.make(Act.ROLE_GIVEN, actor, user, tenant, role=role)
+        return await self._changes.make(Act.ROLE_GIVEN, actor, user, tenant, role=role)
 
     async def unassign(self, actor: Principal, user: UserId, tenant: TenantId, role: Role) -> bool:
         """Take a role from *user* and revoke their access tokens; return False if they don't have it.
@@ -106,7 +106,7 @@ class Access:
             LastAdministrator: nobody else in the tenant has this role or a higher one, and it is admin or more.
             AccessDenied, InvalidIdentifier, StoreUnavailable: as for `assign`.
         """
-        return await self._ledger.make(Act.ROLE_TAKEN, actor, user, tenant, role=role)
+        return await self._changes.make(Act.ROLE_TAKEN, actor, user, tenant, role=role)
 
     async def grant(
         self, actor: Principal, user: UserId, permission: Permission, resource: Resource | None = None,
@@ -181,6 +181,6 @@ class Access:
             raise ValueError("until is an aware instant; give it a time zone")
         tenant = actor.tenant if resource is None else resource.tenant
         about = None if resource is None else resource.id
-        return await self._ledger.make(
+        return await self._changes.make(
             act, actor, user, tenant, permission=permission, resource=about, until=until
         )

@@ -45,8 +45,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import timedelta
 
+    from netra_auth.decision import Reason
     from netra_auth.identity import FamilyId, Role
-    from netra_auth.roles import Reason
 
 
 class AuthError(Exception):

@@ -5,9 +5,9 @@ from typing import Final
 from sqlalchemy import text
 
 from netra_auth.access_change import Act, Change
+from netra_auth.decision import Effect, Ruling, Standing
 from netra_auth.identity import Role, TenantId, UserId
 from netra_auth.policy import Permission
-from netra_auth.roles import Effect, Ruling, Standing
 from netra_auth.store.database import Database, Transaction
 
 _LOCK = text("select pg_advisory_xact_lock(hashtextextended(:tenant, 8111))")

@@ -5,11 +5,11 @@ from datetime import datetime
 
 from netra_auth.access_change import Act, Change
 from netra_auth.clock import Clock
+from netra_auth.decision import Effect, Reason, Standing, refuse_role, refuse_ruling
 from netra_auth.errors import AccessDenied, LastAdministrator, TenantTaken
 from netra_auth.identity import Principal, Role, TenantId, UserId, check_names
 from netra_auth.policy import AccessPolicy, Permission
 from netra_auth.revocation import RevokesTokens
-from netra_auth.roles import Effect, Reason, Standing, refuse_role, refuse_ruling
 from netra_auth.store import access as store
 from netra_auth.store import violations
 from netra_auth.store.database import Database, Transaction
@@ -19,7 +19,7 @@ _WIDENING = frozenset({Act.GRANTED, Act.DENIAL_WITHDRAWN})
 _UNTRUE_IN_TOKENS = frozenset({Act.ROLE_GIVEN, Act.ROLE_TAKEN, Act.DENIED})
 
 
-class Ledger:
+class AccessChanges:
     """Make changes of rights, and refuse them to those who may not."""
 
     def __init__(

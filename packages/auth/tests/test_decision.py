@@ -23,7 +23,7 @@ from netra_auth import (
     UserId,
     decide,
 )
-from netra_auth.roles import may_appoint, refuse_ruling
+from netra_auth.decision import may_appoint, refuse_ruling
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 ALICE, BOB, ACME, OTHER = UserId("alice"), UserId("bob"), TenantId("acme"), TenantId("other")
