@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 # A run of pytester in this process drops what it was first to import, and SQLAlchemy can't be imported twice.
 from .held import held  # noqa: F401
 from .lines import connect, link, near, server  # noqa: F401
-from .runs import Outcome, Run
+from .runs import PLUGINS_LEFT_OUT, Outcome, Run
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # a slow example on a busy machine is no failure
@@ -59,7 +59,7 @@ def run(
     monkeypatch.setenv("PYTHONPATH", str(pytester.path))
     (pytester.path / "shop.py").write_text(SHOP)
     (pytester.path / "pytest.toml").write_text(
-        '[pytest]\naddopts = ["-p", "no:valkey", "-p", "no:cacheprovider"]\nanyio_mode = "auto"\n'
+        f'[pytest]\naddopts = {PLUGINS_LEFT_OUT}\nanyio_mode = "auto"\n'
         'filterwarnings = ["error"]\ntimeout = "60"\nnetra_migrations = ["shop:migrate"]\n'
     )
     engine = request.config.getoption("redis")

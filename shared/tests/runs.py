@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+# Valkey's plugin brings fixtures of its own, and that of hypothesis imports it at every run's end, used or not.
+PLUGINS_LEFT_OUT = ["-pno:valkey", "-pno:hypothesispytest", "-pno:cacheprovider"]
+
 THREE_LOOKS = """
 from sqlalchemy import text
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from .conftest import SHOP
+from .runs import PLUGINS_LEFT_OUT
 
 TESTS = """
 import asyncio
@@ -50,7 +51,7 @@ def checkout(folder: Path) -> Path:
     (folder / "shop.py").write_text(SHOP)
     (folder / "test_shop.py").write_text(TESTS)
     (folder / "pytest.toml").write_text(
-        '[pytest]\naddopts = ["-p", "no:valkey", "-p", "no:cacheprovider"]\nanyio_mode = "auto"\n'
+        f'[pytest]\naddopts = {PLUGINS_LEFT_OUT}\nanyio_mode = "auto"\n'
         'timeout = "60"\nnetra_migrations = ["shop:migrate"]\n'
     )
     return folder
