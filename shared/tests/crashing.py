@@ -131,7 +131,7 @@ class KilledRun:
             "supervisor": "netra_fixtures.supervisor",
             "postgres": "/bin/postgres -D",
             "redis": "--unixsocket",
-            "tap": "netra_fixtures/tap.py",
+            "tap": "tap.relay",
         }
         if role == "pytest":
             return self.process.pid

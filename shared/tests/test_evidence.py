@@ -14,15 +14,9 @@ import pytest
 
 from netra_fixtures.errors import ServicesUnavailable
 from netra_fixtures.evidence import Tap
-from netra_fixtures.tap import (
-    ADMINISTRATION,
-    COLUMNS,
-    COMMANDS,
-    ROWS,
-    TRANSACTIONS,
-    PostgresConversation,
-    RedisConversation,
-)
+from netra_fixtures.tap.counting import COLUMNS, ROWS
+from netra_fixtures.tap.postgres import TRANSACTIONS, PostgresConversation
+from netra_fixtures.tap.redis import ADMINISTRATION, COMMANDS, RedisConversation
 
 from .runs import Run
 

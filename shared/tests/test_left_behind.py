@@ -54,7 +54,7 @@ def test_whoever_is_killed_somebody_elses_servers_are_left_as_they_were(
     find = {
         "pytest": "os.getpid()",
         "supervisor": "next(pid for pid, said in commands() if 'netra_fixtures.supervisor' in said and name in said)",
-        "tap": "next(pid for pid, said in commands() if 'tap.py' in said and name in said)",
+        "tap": "next(pid for pid, said in commands() if 'tap.relay' in said and name in said)",
     }[victim]
     run("def test_unit():\n    pass\n")  # lays out the folder
     for variable, url in held.items():
@@ -171,7 +171,7 @@ def test_a_server_that_dies_while_its_worker_ends_is_named_too(run: Run) -> None
 @pytest.mark.parametrize("victim", ["supervisor", "tap"])
 def test_the_run_ends_once_when_what_its_tests_stand_on_dies(run: Run, victim: str) -> None:
     """A hundred tests that each say "connection refused" hide the one thing that happened."""
-    mark = "netra_fixtures.supervisor" if victim == "supervisor" else "tap.py"
+    mark = "netra_fixtures.supervisor" if victim == "supervisor" else "tap.relay"
     outcome = run(
         f"""
         import os, pathlib, signal

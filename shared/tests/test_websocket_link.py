@@ -3,7 +3,8 @@
 import pytest
 from websockets.frames import Frame, Opcode
 
-from netra_fixtures.tap import COLUMNS, COUNTERS, LONGEST_HEAD, WebSocketConversation
+from netra_fixtures.tap.counting import COLUMNS, COUNTERS
+from netra_fixtures.tap.websocket import LONGEST_HEAD, WebSocketConversation
 
 from .runs import Run
 

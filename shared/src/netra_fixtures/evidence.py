@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from netra_fixtures import tap as tap_script
 from netra_fixtures.errors import ServerDied, ServicesUnavailable
+from netra_fixtures.tap import counting
 
 TAP = "the tap that counts evidence"
 ANSWER_DEADLINE_S = 30
+RUN = "import sys; sys.path.append(sys.argv.pop(1)); from tap.relay import main; main()"
 Counts = dict[str, dict[str, int]]
 SHOWN = {
     "postgres": ("statements", "transactions", "rows_written"),
@@ -35,10 +36,10 @@ class Tap:
         directory.mkdir(mode=0o700)
         self.directory = directory
         file = directory / "counts"
-        file.write_bytes(bytes(tap_script.ROWS * tap_script.COLUMNS * 8))
-        self._rows = tap_script.mapped(str(file))
+        file.write_bytes(bytes(counting.ROWS * counting.COLUMNS * 8))
+        self._rows = counting.mapped(str(file))
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", tap_script.__file__, str(file)],
+            [sys.executable, "-I", "-S", "-c", RUN, str(Path(counting.__file__).parents[1]), str(file)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd="/",
@@ -61,10 +62,10 @@ class Tap:
         if not of_tests:
             self._kits.add(name)
         leads_to = str(target) if isinstance(target, Path) else target
-        free = set(range(tap_script.ROWS)) - {row for _, row in self._links.values()}
+        free = set(range(counting.ROWS)) - {row for _, row in self._links.values()}
         if not free:
             raise ServicesUnavailable(
-                TAP, f"all of its {tap_script.ROWS} links are open", "close some before the test opens more"
+                TAP, f"all of its {counting.ROWS} links are open", "close some before the test opens more"
             )
         row = min(free)
         self._links[name] = protocol, row
@@ -83,8 +84,8 @@ class Tap:
         self._ask(op="drop", name=name)
         _add(self._dropped[self._links[name][0]], self.link_counts(name))
         _, row = self._links.pop(name)
-        for column in range(tap_script.COLUMNS):
-            self._rows[row * tap_script.COLUMNS + column] = 0
+        for column in range(counting.COLUMNS):
+            self._rows[row * counting.COLUMNS + column] = 0
 
     def cut(self, name: str, pid: int) -> list[str]:
         """Close whatever runs over a link; say in words what each connection of process *pid* was, oldest first."""
@@ -107,8 +108,8 @@ class Tap:
     def link_counts(self, name: str) -> dict[str, int]:
         """Give the totals of one link."""
         protocol, row = self._links[name]
-        start = row * tap_script.COLUMNS
-        return dict(zip(tap_script.COUNTERS[protocol], self._rows[start:], strict=False))
+        start = row * counting.COLUMNS
+        return dict(zip(counting.COUNTERS[protocol], self._rows[start:], strict=False))
 
     def _ask(self, **request: Any) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout
