@@ -1,5 +1,6 @@
 """Every member can be installed and released alone, typed, without what only tests need."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -43,3 +44,33 @@ def test_a_member_tells_type_checkers_that_it_is_typed(member: Path) -> None:
 
     assert package.name == project(member)["name"].replace("-", "_")
     assert (package / "py.typed").is_file()
+
+
+def test_domains_agree_on_when_a_server_is_absent() -> None:
+    """Each domain tells an outage from a mistake by itself; one that learned of another outage alone is found."""
+    lists = {
+        file: ast.unparse(node.value)
+        for file in ROOT.glob("packages/*/src/**/*.py")
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_UNREACHABLE"
+    }
+
+    assert len(lists) >= 4
+    assert len(set(lists.values())) == 1, sorted(map(str, lists))
+
+
+def test_domains_migrate_alike() -> None:
+    """Many processes may start at once with an old schema, whichever domain it is."""
+    environments, steps = {}, {}
+    for folder in ROOT.glob("packages/*/src/*/migrations"):
+        environments[folder] = (folder / "env.py").read_text(encoding="utf-8")
+        [migrate] = [
+            node
+            for node in ast.parse((folder / "__init__.py").read_text(encoding="utf-8")).body
+            if isinstance(node, ast.AsyncFunctionDef) and node.name == "migrate"
+        ]
+        steps[folder] = [ast.unparse(node) for node in migrate.body if isinstance(node, ast.AsyncWith)]
+
+    assert len(steps) >= 4
+    assert len(set(environments.values())) == 1, sorted(map(str, environments))
+    assert len(set(map(tuple, steps.values()))) == 1, sorted(map(str, steps))
