@@ -4,12 +4,12 @@ import asyncio
 import gc
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from hashlib import blake2b
 from statistics import median
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 from openfeature import api
@@ -38,7 +38,7 @@ READ = Limit(on=LimitOn.RATIO_AT_MOST, bound=2)
 FLAG = Limit(on=LimitOn.RATIO_AT_MOST, bound=4)
 SEEN = Limit(on=LimitOn.RATIO_AT_MOST, bound=2)
 READS = 20_000
-DECISIONS = 2_000
+DECISIONS = 200  # so short that a turn is seldom interrupted
 EACH = 20  # changes in one turn
 TIERS = frozenset({"MID", "ENTERPRISE"})
 TENTH = 2**64 // 10
@@ -73,15 +73,12 @@ class Slotted:
         self.retries = 3
 
 
-def service(
-    schema: type, kit: Kit, stack: AsyncExitStack, namespace: str, redis: Redis | None = None
-) -> ConfigService[Any]:
+def service(schema: type, kit: Kit, stack: AsyncExitStack, namespace: str) -> ConfigService[Any]:
     """Make a service straight to the servers, past the tap."""
     engine = create_async_engine(kit.database.endpoint.url())
     stack.push_async_callback(engine.dispose)
-    if redis is None:
-        redis = kit.redis.endpoint.client()
-        stack.push_async_callback(redis.aclose)
+    redis = kit.redis.endpoint.client()
+    stack.push_async_callback(redis.aclose)
     return ConfigService(
         schema, environment=Environment.TEST, engine=engine, redis=redis, namespace=namespace, policy=POLICY
     )
@@ -180,7 +177,7 @@ def _flags(subject: Subject, runner: asyncio.Runner, config: ConfigService[Part]
         _timed(direct, DECISIONS),
         _timed(standard, DECISIONS),
         _timed(bare, DECISIONS),
-        turns=60,
+        turns=600,
         seconds=8,
         warmup=3,
     )
@@ -206,17 +203,6 @@ async def neighbour(kit: Kit, namespace: str) -> AsyncIterator[None]:
         await process.communicate()
 
 
-class Noting(Redis):
-    """A client that notes when it begins to announce: then PostgreSQL has confirmed the commit."""
-
-    began = 0.0
-
-    async def publish(self, *arguments: Any, **options: Any) -> Any:
-        """Note the time, and publish."""
-        self.began = time.perf_counter()
-        return await super().publish(*arguments, **options)
-
-
 class Wire:
     """A bare connection that notifies, and hears what the other process echoes."""
 
@@ -235,44 +221,58 @@ class Wire:
 
 
 def _changes(subject: Subject, runner: asyncio.Runner, kit: Kit, stack: AsyncExitStack) -> Iterator[Figure]:
-    redis = cast(Noting, runner.run(stack.enter_async_context(Noting.from_url(kit.redis.endpoint.url))))
-    config = runner.run(stack.enter_async_context(service(Part, kit, stack, "changes", redis)))
+    config = runner.run(stack.enter_async_context(service(Part, kit, stack, "changes")))
     connection = runner.run(asyncpg.connect(kit.database.endpoint.dsn))
     stack.push_async_callback(connection.close)
     wire = Wire(connection)
     runner.run(wire.listen())
     runner.run(stack.enter_async_context(neighbour(kit, "changes")))
-    whole = list[float]()
+    quiet = runner.run(
+        stack.enter_async_context(service(Part, kit, stack, "quiet"))
+    )  # nobody else follows it
+    whole, committed = list[float](), list[float]()
+    config.on_change(lambda: committed.append(time.perf_counter()))  # before it is announced
+
+    async def commit(to: ConfigService[Part]) -> None:
+        await to.commit(Edit(set={"retries": to.version}), base=to.version, **SIGNED)
 
     async def change() -> float:
         since_call, since_commit = list[float](), list[float]()
         for _ in range(EACH):
-            base, called = config.version, time.perf_counter()
-            edit = Edit(set={"retries": base})
-            committing = asyncio.ensure_future(config.commit(edit, base=base, **SIGNED))
-            await wire.until(str(base + 1))
+            wanted, called = config.version + 1, time.perf_counter()
+            committing = asyncio.ensure_future(commit(config))
+            await wire.until(str(wanted))
             seen = time.perf_counter()
             await committing
             since_call.append((seen - called) * 1000)
-            since_commit.append((seen - redis.began) * 1000)
+            since_commit.append((seen - committed[-1]) * 1000)
         whole.append(median(since_call))
         return median(since_commit)
 
-    async def notify() -> float:
+    async def notify(before: Callable[[], Awaitable[None]]) -> float:
         taken = list[float]()
         for number in range(EACH):
+            await before()
             began = time.perf_counter()
             await wire.connection.execute(f"notify bare, 'n{number}'")
             await wire.until(f"n{number}")
             taken.append((time.perf_counter() - began) * 1000)
         return median(taken)
 
-    ours, plain = subject.in_turns(
-        lambda: runner.run(change()), lambda: runner.run(notify()), turns=40, seconds=15, warmup=2
-    )
-    reference = [("a bare NOTIFY there and back", plain)]
+    async def nothing() -> None:
+        pass
+
+    ours, plain, hot = subject.in_turns(
+        lambda: runner.run(change()),
+        lambda: runner.run(notify(lambda: commit(quiet))),
+        lambda: runner.run(notify(nothing)),
+        turns=40, seconds=20, warmup=2,
+    )  # fmt: skip
+    # a process that waited through a commit wakes from sleep; one after another they find everybody awake
+    reference = [("a bare NOTIFY there and back, after a commit too", plain)]
     yield subject.figure("a committed change seen there and told back", ours, reference, limit=SEEN)
     yield subject.figure("the same, with the commit itself", whole[-len(ours) :], reference)
+    yield subject.figure("the same, since the commit", ours, [("bare NOTIFYs one after another", hot)])
 
 
 async def echo(url: str, dsn: str, redis: str, namespace: str) -> None:

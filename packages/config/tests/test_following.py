@@ -2,13 +2,13 @@
 
 import asyncio
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from netra_config import ConfigPolicy, ConfigService, DriftKind, Edit, StoreUnavailable, TenantId
 from netra_fixtures import (
@@ -17,6 +17,7 @@ from netra_fixtures import (
     HalfOpen,
     ManualClock,
     PostgresEndpoint,
+    PrivateRedis,
     RedisEndpoint,
     ServiceLink,
     Tier,
@@ -47,6 +48,15 @@ async def reaches(config: ConfigService[Any], version: int) -> None:
         assert config.version == version
 
     await eventually(arrived, seconds=20)
+
+
+async def listens(config: ConfigService[Any]) -> None:
+    """Wait until a process hears announcements."""
+
+    async def hears() -> None:
+        assert config.health().listening
+
+    await eventually(hears, seconds=20)
 
 
 async def test_another_process_hears_of_a_change(
@@ -207,6 +217,127 @@ async def test_a_killed_process_is_forgotten_after_its_lease(
 
     assert 0 < left <= 15_000
     await eventually(forgotten, seconds=20)
+
+
+async def test_the_index_of_processes_keeps_no_name_whose_lease_lapsed(
+    open_config: Open, redis_client: Redis, namespace: str
+) -> None:
+    """Processes come and go for years; what is kept of them does not grow."""
+    index = f"{namespace}:config:test:running"
+    brief = ConfigPolicy(deadline=DEADLINE, upkeep_every=timedelta(milliseconds=20))
+    config = await open_config(process="ours", policy=brief)
+    await redis_client.zadd(index, {"killed": 1})
+
+    async def swept() -> None:
+        assert await redis_client.zrange(index, 0, -1) == [b"ours"]
+        assert 0 < await redis_client.pttl(index) <= 60
+
+    await eventually(swept, seconds=20)
+    await config.__aexit__(None, None, None)
+    assert await redis_client.keys(f"{namespace}:*") == []
+
+
+async def test_a_process_that_reports_seldom_is_not_forgotten_with_one_that_reports_often(
+    open_config: Open, redis_client: Redis, namespace: str
+) -> None:
+    """Each lease is its own."""
+    often = ConfigPolicy(deadline=DEADLINE, upkeep_every=timedelta(milliseconds=20))
+    seldom = await open_config(process="seldom", policy=ConfigPolicy(upkeep_every=timedelta(hours=1)))
+
+    async def reported(names: set[str]) -> None:
+        assert {one.process for one in await seldom.running()} == names
+
+    await eventually(lambda: reported({"seldom"}), seconds=20)
+    await open_config(process="often", policy=often)
+    await eventually(lambda: reported({"seldom", "often"}), seconds=20)
+
+    assert await redis_client.pttl(f"{namespace}:config:test:running") > 60_000
+
+
+@pytest.fixture
+async def private_client(private_redis: PrivateRedis) -> AsyncIterator[Redis]:
+    """A client of a Redis that the test may restart."""
+    async with private_redis.endpoint.client() as client:
+        yield client
+
+
+async def test_after_redis_was_restarted_a_change_is_announced_again(
+    private_client: Redis, private_redis: PrivateRedis, open_config: Open
+) -> None:
+    """It is heard, and not found by a poll minutes later."""
+    writing, reading = [await open_config(redis=private_client) for _ in range(2)]
+    await writing.commit(Edit(set={"retries": 8}), base=0, **SIGNED)
+    await reaches(reading, 1)
+
+    await private_redis.restart()
+
+    await listens(reading)
+    await writing.commit(Edit(set={"retries": 9}), base=1, **SIGNED)
+    await reaches(reading, 2)
+
+
+@pytest.fixture
+async def narrow_engine(postgres_endpoint: PostgresEndpoint) -> AsyncIterator[AsyncEngine]:
+    """An engine that lends one connection at a time."""
+    engine = create_async_engine(postgres_endpoint.url(), pool_size=1, max_overflow=0)
+    yield engine
+    await engine.dispose()
+
+
+async def test_a_process_that_follows_keeps_no_connection_of_the_pool(
+    narrow_engine: AsyncEngine, open_config: Open
+) -> None:
+    """A service with one connection for its requests still follows its settings, and changes them."""
+    config = await open_config(engine=narrow_engine, policy=ConfigPolicy(deadline=DEADLINE))
+    await config.refresh()
+
+    async with narrow_engine.connect():
+        await config.refresh()
+    await config.commit(Edit(set={"retries": 8}), base=0, **SIGNED)
+
+    assert config.version == 1
+
+
+async def test_many_may_refresh_at_once(open_config: Open) -> None:
+    """Who asks for the newest settings waits for nobody's error."""
+    writing, reading = await open_config(), await open_config()
+    await writing.commit(Edit(set={"retries": 8}), base=0, **SIGNED)
+
+    await asyncio.gather(*(reading.refresh() for _ in range(20)))
+
+    assert reading.version == 1
+
+
+async def test_what_is_told_of_a_change_and_fails_hinders_nobody(
+    open_config: Open, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A slip in one part of a program keeps no change from the others, and shows no value in a log."""
+    writing, reading = await open_config(), await open_config()
+    told: list[int] = []
+
+    def slip() -> None:
+        raise ValueError("open sesame")
+
+    for config in (writing, reading):
+        config.on_change(slip)
+    writing.on_change(lambda: told.append(writing.version))
+
+    await writing.commit(Edit(set={"retries": 8}), base=0, **SIGNED)
+    await reaches(reading, 1)
+
+    assert told == [1]
+    assert "ValueError" in caplog.text
+    assert "sesame" not in caplog.text
+
+
+async def test_a_block_is_entered_once_at_a_time(config: ConfigService[Shop]) -> None:
+    """Two owners of one service would each end it for the other."""
+    with pytest.raises(RuntimeError, match="entered already"):
+        await config.__aenter__()
+
+    await config.__aexit__(None, None, None)
+    async with config:
+        assert config.health().listening
 
 
 async def test_another_installation_is_not_heard(open_config: Open, namespace: str) -> None:

@@ -18,6 +18,7 @@ from netra_config.errors import (
 )
 from netra_config.flags import Condition, Decision, Flag, Reason, Rule, Share
 from netra_config.openfeature import ConfigProvider
+from netra_config.policy import ConfigPolicy
 from netra_config.revision import (
     Difference,
     Edit,
@@ -30,10 +31,10 @@ from netra_config.revision import (
     Revision,
     TenantId,
 )
+from netra_config.running import Running
 from netra_config.schema import FrozenMapping, settings
 from netra_config.secrets import Key
-from netra_config.service import ConfigPolicy, ConfigService
-from netra_config.watch import Running
+from netra_config.service import ConfigService
 
 __all__ = [
     "Condition",

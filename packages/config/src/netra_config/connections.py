@@ -1,8 +1,8 @@
 """Connections to PostgreSQL that are given up at a deadline."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 
 import asyncpg
@@ -40,7 +40,7 @@ async def connected(engine: AsyncEngine, deadline: timedelta) -> AsyncIterator[A
         if lent is not None:
             lent.terminate()
 
-    try:
+    with _typed_errors():
         async with AsyncExitStack() as opened:
             opened.callback(loop.call_at(due, tear_down).cancel)
             async with asyncio.timeout_at(due):
@@ -51,6 +51,59 @@ async def connected(engine: AsyncEngine, deadline: timedelta) -> AsyncIterator[A
                     connection = await opened.enter_async_context(engine.connect())
             lent = driver(connection)
             yield connection
+
+
+class Kept:
+    """One question on a connection beside the engine's pool, for what is asked again and again.
+
+    It is opened and prepared when it is first asked, and again after it was lost; through the pool it takes twice as
+    long.
+    """
+
+    def __init__(self, engine: AsyncEngine, question: str, deadline: timedelta) -> None:
+        self._engine = engine
+        self._question = question
+        self._deadline = deadline.total_seconds()
+        self._connection: asyncpg.Connection | None = None
+        self._one_asks = asyncio.Lock()
+
+    async def ask(self, *values: object) -> asyncpg.Record | None:
+        """Return the first row; raises what `connected` does."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._deadline
+        with _typed_errors():
+            async with self._one_asks:  # who asks before us ends before us
+                if self._connection is None or self._connection.is_closed():
+                    async with asyncio.timeout_at(due):
+                        await self._open()
+                armed = loop.call_at(due, self.close)
+                try:
+                    return await self._prepared.fetchrow(*values)
+                except BaseException:
+                    self.close()
+                    raise
+                finally:
+                    armed.cancel()
+
+    def close(self) -> None:
+        """Close it at once; the next question would open another."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def _open(self) -> None:
+        while self._connection is None or self._connection.is_closed():
+            lent = await self._engine.raw_connection()
+            self._connection = lent.driver_connection
+            assert isinstance(self._connection, asyncpg.Connection), "the engine's driver is asyncpg"
+            lent.detach()  # so that the pool lends as many as before
+        self._prepared = await self._connection.prepare(self._question)
+
+
+@contextmanager
+def _typed_errors() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         if _is_caused_by(error, asyncpg.InsufficientPrivilegeError):
             raise NotPermitted from None

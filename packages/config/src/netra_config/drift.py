@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from netra_config.layers import Path, Values, canonical, found, has, is_sealed, leaves, pointer
 from netra_config.revision import Document, Fault, FaultKind, Revision, told
+from netra_config.running import Running
 from netra_config.schema import Schema
 from netra_config.snapshot import Resolver, mapped
-from netra_config.watch import Running
 
 T = TypeVar("T")
 

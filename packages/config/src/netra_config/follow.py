@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 
+from netra_config.announce import Channel
 from netra_config.errors import StoreUnavailable
-from netra_config.watch import Watch
 
 _RETRY_S = 0.5
 _CANCEL_AGAIN_S = 0.1
@@ -26,11 +26,11 @@ class Follower:
     """
 
     def __init__(
-        self, watch: Watch, *, version: Callable[[], int], refresh: Step, poll_every: timedelta, upkeep: Step,
+        self, channel: Channel, *, version: Callable[[], int], refresh: Step, poll_every: timedelta, upkeep: Step,
         upkeep_every: timedelta,
     ) -> None:  # fmt: skip
         self.listening = False
-        self._watch = watch
+        self._channel = channel
         self._version = version
         self._refresh = refresh
         self._upkeep = upkeep
@@ -79,7 +79,7 @@ class Follower:
 
     async def _listen(self) -> None:
         try:
-            await self._watch.listen(self._heard, silence=self._poll_every)
+            await self._channel.listen(self._heard, silence=self._poll_every)
         finally:
             self.listening = False
 

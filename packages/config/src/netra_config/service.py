@@ -1,70 +1,44 @@
 """Live, immutable settings: the class that a caller holds."""
 
-import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from types import MappingProxyType, TracebackType
-from typing import Generic, Self, TypeVar
-from uuid import uuid4
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Generic, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import JsonValue
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from netra_config.announce import Channel
 from netra_config.drift import Drift, between_all
-from netra_config.edit import blocking
-from netra_config.errors import FlagNotFound, RevisionInvalid, StoreUnavailable
+from netra_config.errors import ConfigError, FlagNotFound, StoreUnavailable
 from netra_config.exposures import Exposures
-from netra_config.flags import Attribute, Decision, Reason
+from netra_config.flags import Attribute, Decide, Decision, Reason
 from netra_config.follow import Follower
+from netra_config.held import Held
 from netra_config.layered import Layered, layered
 from netra_config.layers import Values, parse
 from netra_config.ledger import Committed, Ledger, Signature
+from netra_config.policy import ConfigPolicy, utc_now
 from netra_config.revision import (
     Difference,
     Edit,
     Environment,
     Health,
     Proposal,
-    Refused,
     Revision,
     TenantId,
     check_text,
 )
+from netra_config.running import Reports, Running, process_name
 from netra_config.schema import Schema
 from netra_config.secrets import Key, Keyring
 from netra_config.snapshot import Resolver, Snapshot
 from netra_config.store import Store
-from netra_config.watch import Running, Watch
 
 T = TypeVar("T")
-_NOTHING: Mapping[str, JsonValue] = MappingProxyType({})
-_NO_ATTRIBUTES: Mapping[str, Attribute] = MappingProxyType({})
-
-
-def utc_now() -> datetime:
-    """Return the present instant."""
-    return datetime.now(UTC)
-
-
-class ConfigPolicy(BaseModel):
-    """How settings are followed.
-
-    Args:
-        deadline: by when a store has to answer.
-        poll_every: what a lost announcement costs at most.
-        upkeep_every: how often a process reports itself and writes exposures; it is forgotten after three times that.
-        limit_bytes: how long a document may be.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    deadline: timedelta = Field(default=timedelta(seconds=2), gt=timedelta())
-    poll_every: timedelta = Field(default=timedelta(seconds=5), gt=timedelta())
-    upkeep_every: timedelta = Field(default=timedelta(seconds=5), gt=timedelta())
-    limit_bytes: int = Field(default=1_048_576, gt=0)
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class ConfigService(Generic[T]):
@@ -81,6 +55,7 @@ class ConfigService(Generic[T]):
 
     Raises:
         TypeError: the schema doesn't do for a shared snapshot.
+        InputRefused: a name can't be kept as it is.
         ForeignKey: a key is another environment's.
     """
 
@@ -91,20 +66,23 @@ class ConfigService(Generic[T]):
         keys: Sequence[Key] = (), values: Values = _NOTHING, policy: ConfigPolicy | None = None,
         clock: Callable[[], datetime] = utc_now, process: str | None = None,
     ) -> None:  # fmt: skip
+        process = process_name() if process is None else process
+        check_text(namespace, "the name of the namespace", most=200)
+        check_text(process, "the name of the process", most=200)
         self._policy = policy = policy or ConfigPolicy()
         self._schema = Schema(schema)
         self._resolver = Resolver(self._schema, values, Keyring(environment, keys))
         self._store = Store(engine, namespace, environment, deadline=policy.deadline)
         self._ledger = Ledger(self._resolver, self._store, clock, limit_bytes=policy.limit_bytes)
-        self._watch = Watch(redis, namespace, environment, deadline=policy.deadline)
+        self._channel = Channel(redis, namespace, environment, deadline=policy.deadline)
+        self._reports = Reports(redis, namespace, environment, deadline=policy.deadline)
         self._clock = clock
-        self._process = process or f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self._process = process
         self._exposures = Exposures(self._store, clock)
         self._follower: Follower | None = None
-        self._confirmed_at = datetime.min.replace(tzinfo=UTC)
-        self._refused: Refused | None = None
-        self._told = list[Callable[[], None]]()
-        self.snapshot: Snapshot[T] | None = None
+        self._held = Held(self._resolver, clock)
+        self._held.on_change(self._changed)
+        self._flags: Mapping[str, Decide] = {}
 
     async def __aenter__(self) -> Self:
         """Load the newest revision and follow those to come.
@@ -113,28 +91,42 @@ class ConfigService(Generic[T]):
             StoreUnavailable: PostgreSQL did not answer.
             RevisionInvalid: the newest revision does not load under this schema.
         """
+        if self._follower is not None:
+            raise RuntimeError("the block is entered already; make a service of its own for another")
         await self.load()
         self._follower = Follower(
-            self._watch, version=lambda: self._seen, refresh=self.refresh, poll_every=self._policy.poll_every,
-            upkeep=self._keep_up, upkeep_every=self._policy.upkeep_every,
+            self._channel, version=lambda: self._held.seen, refresh=self.refresh,
+            poll_every=self._policy.poll_every, upkeep=self._keep_up, upkeep_every=self._policy.upkeep_every,
         )  # fmt: skip
-        await self._follower.start(patience=self._policy.deadline)
+        try:
+            await self._follower.start(patience=self._policy.deadline)
+        except BaseException:
+            self._follower = None
+            await self._let_go()
+            raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._follower is not None:
-            await self._follower.stop()
-        with suppress(StoreUnavailable):
-            await self._exposures.flush()
-        with suppress(StoreUnavailable):
-            await self._watch.withdraw(self._process)
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            if self._follower is not None:
+                await self._follower.stop()
+            with suppress(ConfigError):
+                await self._exposures.flush()
+            with suppress(ConfigError):
+                await self._reports.withdraw(self._process)
+        finally:
+            self._follower = None
+            await self._let_go()
 
     @property
     def version(self) -> int:
         """The version in memory."""
-        return self._held.version
+        return self._held.snapshot.version
+
+    @property
+    def snapshot(self) -> Snapshot[T]:
+        """All that belongs to the version in memory: what is read from it belongs together."""
+        return self._held.snapshot
 
     @property
     def lost_exposures(self) -> int:
@@ -143,10 +135,10 @@ class ConfigService(Generic[T]):
 
     def for_tenant(self, tenant: TenantId) -> T:
         """Return the settings of *tenant*: its own over everybody's."""
-        snapshot = self._held
+        snapshot = self._held.snapshot
         return snapshot.tenants.get(tenant, snapshot.values)
 
-    def decide(self, flag: str, key: str, attributes: Mapping[str, Attribute] = _NO_ATTRIBUTES) -> Decision:
+    def decide(self, flag: str, key: str, attributes: Mapping[str, Attribute] = _NOTHING) -> Decision:
         """Return what *flag* says to the subject *key*; where it was drawn a share, the exposure is noted.
 
         Args:
@@ -155,13 +147,12 @@ class ConfigService(Generic[T]):
         Raises:
             FlagNotFound: there is no such flag.
         """
-        snapshot = self._held
-        decide = snapshot.flags.get(flag)
+        decide = self._flags.get(flag)
         if decide is None:
             raise FlagNotFound(flag)
         decision = decide(key, attributes)
         if decision[2] is Reason.SPLIT:
-            self._exposures.note(flag, key, decision[1], snapshot.version)
+            self._exposures.note(flag, key, decision[1], self.version)
         return decision
 
     async def exposures(self, flag: str) -> Mapping[str, int]:
@@ -172,14 +163,11 @@ class ConfigService(Generic[T]):
 
     def health(self) -> Health:
         """Tell how current the settings are."""
-        return Health(
-            version=self.version, confirmed_at=self._confirmed_at, age=self._clock() - self._confirmed_at,
-            listening=self._follower is not None and self._follower.listening, refused=self._refused,
-        )  # fmt: skip
+        return self._held.health(listening=self._follower is not None and self._follower.listening)
 
     def on_change(self, told: Callable[[], None]) -> None:
-        """Call *told*, on the event loop, after each revision that was taken up or refused; it must not raise."""
-        self._told.append(told)
+        """Call *told*, on the event loop, after each revision that was taken up or refused."""
+        self._held.on_change(told)
 
     async def load(self) -> None:
         """Load the newest revision, once.
@@ -188,24 +176,17 @@ class ConfigService(Generic[T]):
             RevisionInvalid: it does not load under this schema.
         """
         at, newest = self._clock(), await self._store.newest()
-        snapshot, faults = self._resolver.read(newest.version, newest.document)
-        if snapshot is None:
-            raise RevisionInvalid(blocking(faults))
-        self._adopt(snapshot)
-        self._confirmed_at = at
+        self._held.load(newest.version, newest.document)
+        self._held.confirmed_at = at
 
     async def refresh(self) -> None:
         """Take up the newest revision if it is newer; one that does not load is noted, and the last good one stays."""
-        at, newer = self._clock(), await self._store.newer(self._seen)
-        self._confirmed_at = at
-        if newer is None or newer[0] <= self._seen:
-            return
-        snapshot, faults = self._resolver.read(*newer)
-        if snapshot is None:
-            self._refused = Refused(version=newer[0], faults=blocking(faults))
-            self._tell_change()
-        else:
-            self._adopt(snapshot)
+        if self._follower is None:
+            raise RuntimeError("enter the block first; outside, load() reads once")
+        at, newer = self._clock(), await self._store.newer(self._held.seen)
+        self._held.confirmed_at = at
+        if newer is not None:
+            self._held.take_up(*newer)
 
     async def propose(self, edit: Edit) -> Proposal:
         """Tell what *edit* would change in the newest revision, and every fault of it; nothing is written."""
@@ -220,7 +201,7 @@ class ConfigService(Generic[T]):
             InputRefused: a text can't be kept as it is.
             StoreUnavailable: PostgreSQL did not answer; the history tells whether the change was made.
         """
-        return await self._take(self._ledger.commit(edit, base, self.snapshot, Signature(author, reason)))
+        return await self._take(self._ledger.commit(edit, base, self._held.if_any, Signature(author, reason)))
 
     async def rollback(self, to: int, *, base: int, author: str, reason: str) -> Revision:
         """Make the text of version *to*, byte for byte, the revision after *base*; raises what `commit` does.
@@ -228,7 +209,7 @@ class ConfigService(Generic[T]):
         Raises:
             RevisionNotFound: there is no version *to*.
         """
-        return await self._take(self._ledger.rollback(to, base, self.snapshot, Signature(author, reason)))
+        return await self._take(self._ledger.rollback(to, base, self._held.if_any, Signature(author, reason)))
 
     async def reseal(self, *, base: int, author: str, reason: str) -> Revision:
         """Seal every secret with the first key, so that the others are needed for the history alone.
@@ -236,7 +217,7 @@ class ConfigService(Generic[T]):
         Raises:
             SecretRefused: one does not open.
         """
-        return await self._take(self._ledger.reseal(base, self.snapshot, Signature(author, reason)))
+        return await self._take(self._ledger.reseal(base, self._held.if_any, Signature(author, reason)))
 
     async def history(self, *, limit: int = 50) -> tuple[Revision, ...]:
         """Return the newest revisions, the newest first."""
@@ -251,63 +232,50 @@ class ConfigService(Generic[T]):
         return await self._ledger.compare(before, after)
 
     def seal(self, path: str, plain: str) -> dict[str, JsonValue]:
-        """Seal a secret for a file of this environment; it opens at *path* alone."""
-        return self._resolver.keyring.seal(plain, ("values", *parse(path)))
+        """Seal a secret for a file of this environment; it opens at *path* alone.
+
+        Raises:
+            InputRefused: no `SecretStr` stands there, or the text can't be kept as it is.
+        """
+        return self._resolver.seal(parse(path), plain)
 
     def layers(self, tenant: TenantId | None = None) -> tuple[Layered, ...]:
         """Tell each value in force and the layer that it comes from; secrets are masked."""
-        return layered(self._resolver, self._held, tenant)
+        return layered(self._resolver, self._held.snapshot, tenant)
 
     async def running(self) -> tuple[Running, ...]:
         """Return what the processes report that hold a lease."""
-        return await self._watch.running()
+        return await self._reports.running()
 
     async def drift(self, *, against: Environment | None = None) -> tuple[Drift, ...]:
         """List where schema, store, files and processes disagree, and, if asked, two environments."""
-        newest, running = await self._store.newest(), await self._watch.running()
+        newest, running = await self._store.newest(), await self._reports.running()
         there = None if against is None else (await self._store.of(against).newest()).document
         return between_all(self._resolver, newest, running, there)
 
-    @property
-    def _held(self) -> Snapshot[T]:
-        if self.snapshot is None:
-            raise RuntimeError("enter the block first, or load()")
-        return self.snapshot
+    async def _take(self, making: Awaitable[Committed[T]]) -> Revision:
+        committed = await making
+        self._held.adopt(committed.snapshot)
+        with suppress(StoreUnavailable):  # then the poll carries it
+            await self._channel.announce(committed.revision.version)
+        if self._follower is None:
+            await self._let_go()
+        return committed.revision
 
-    @property
-    def _seen(self) -> int:
-        refused = 0 if self._refused is None else self._refused.version
-        return max(refused, 0 if self.snapshot is None else self.snapshot.version)
-
-    def _adopt(self, snapshot: Snapshot[T]) -> None:
-        if self.snapshot is None or snapshot.version > self.snapshot.version:
-            self.snapshot = snapshot
-            self.current = snapshot.values
-            if self._refused is not None and self._refused.version < snapshot.version:
-                self._refused = None
-            self._tell_change()
-
-    def _tell_change(self) -> None:
-        for told in self._told:
-            told()
+    def _changed(self) -> None:
+        snapshot = self._held.snapshot
+        self.current, self._flags = snapshot.values, snapshot.flags
         if self._follower is not None:
             self._follower.changed()
 
-    async def _take(self, making: Awaitable[Committed[T]]) -> Revision:
-        committed = await making
-        self._adopt(committed.snapshot)
-        with suppress(StoreUnavailable):  # then the poll carries it
-            await self._watch.announce(committed.revision.version)
-        return committed.revision
+    async def _let_go(self) -> None:
+        self._store.close()
+        await self._channel.close()
 
     async def _keep_up(self) -> None:
         """Report this process, and write what was exposed; one store out of reach does not keep the other waiting."""
         try:
-            refused = None if self._refused is None else self._refused.version
-            running = Running(
-                process=self._process, schema_fingerprint=self._schema.fingerprint, version=self.version,
-                refused=refused, reported_at=self._clock(),
-            )  # fmt: skip
-            await self._watch.report(running, lease=self._policy.upkeep_every * 3)
+            running = self._held.running(self._process, self._schema.fingerprint)
+            await self._reports.report(running, lease=self._policy.upkeep_every * 3)
         finally:
             await self._exposures.flush()

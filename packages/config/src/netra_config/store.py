@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_config.connections import connected, driver
+from netra_config.connections import Kept, connected
 from netra_config.errors import RevisionNotFound, VersionConflict
 from netra_config.revision import Difference, Document, Environment, Revision
 
@@ -72,6 +72,7 @@ class Store:
         self._namespace = namespace
         self._ours = {"namespace": namespace, "environment": environment.value}
         self._deadline = deadline
+        self._kept = Kept(engine, _SINCE, deadline)
 
     def of(self, environment: Environment) -> "Store":
         """Give the same namespace's other environment."""
@@ -104,11 +105,17 @@ class Store:
         return _revision(rows[0]) if rows else _nothing()
 
     async def newer(self, version: int) -> tuple[int, str] | None:
-        """Return the newest revision's version and text if it is newer than *version*."""
-        async with connected(self._engine, self._deadline) as connection:
-            # by the driver itself: every process waits for this between an announcement and the change
-            row = await driver(connection).fetchrow(_SINCE, *self._ours.values(), version)
+        """Return the newest revision's version and text if it is newer than *version*.
+
+        Every process waits for this between an announcement and the change, so it has a connection of its own, which
+        one task at a time may use, until `close`.
+        """
+        row = await self._kept.ask(*self._ours.values(), version)
         return None if row is None else (row["version"], row["document"])
+
+    def close(self) -> None:
+        """Close the connection that `newer` keeps."""
+        self._kept.close()
 
     async def one(self, version: int) -> Revision:
         """Return one revision.
