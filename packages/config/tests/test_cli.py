@@ -135,3 +135,39 @@ async def test_what_would_not_load_is_listed_and_not_made(config: ConfigService[
     assert "base it on version 0" in conflict[1]
     assert clean == (0, "no drift\n")
     assert await config.history() == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("NETRA_CONFIG_DATABASE_URL", "sesame"),
+        ("NETRA_CONFIG_DATABASE_URL", "nosuch+driver://u:sesame@h/d"),
+        ("NETRA_CONFIG_DATABASE_URL", "postgresql://u:sesame@h:port/d"),
+        ("NETRA_CONFIG_DATABASE_URL", "sqlite+aiosqlite:///sesame"),
+        ("NETRA_CONFIG_REDIS_URL", "sesame"),
+        ("NETRA_CONFIG_REDIS_URL", "redis://:sesame@h:port"),
+        ("NETRA_CONFIG_DATABASE_URL", ""),
+    ],
+)
+async def test_an_address_that_is_none_is_named_and_not_shown(
+    config: ConfigService[Shop], run: Run, variables: IsolatedEnvironment, name: str, address: str
+) -> None:
+    """Addresses hold passwords, and a slip in one is told without them."""
+    variables.set(name, address)
+
+    status, said = await run("show")
+
+    assert status == 2
+    assert name in said
+    assert "sesame" not in said
+
+
+async def test_one_secret_is_read_at_a_time(config: ConfigService[Shop], run: Run) -> None:
+    """A second one would be empty, and nobody would notice."""
+    status, said = await run(
+        "set", "title=-", "database.password=-", "--base", "0", *SIGNED, stdin="open sesame\n"
+    )
+
+    assert status == 2
+    assert "one value" in said
+    assert await config.history() == ()

@@ -78,6 +78,24 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, name: str, text: s
         read_environment(Shop, files=(tmp_path / name,))
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.json", '{"words":' + "[" * 100_000),
+        ("a.toml", "words = " + "[" * 100_000),
+        ("x" * 300 + ".toml", None),
+    ],
+    ids=["deep JSON", "deep TOML", "a name too long"],
+)
+def test_a_file_that_breaks_its_reader_is_refused(tmp_path: Path, name: str, text: str | None) -> None:
+    """A broken file ends a deployment with a sentence, and not with a crash."""
+    if text is not None:
+        (tmp_path / name).write_text(text)
+
+    with pytest.raises(InputRefused, match="the file"):
+        read_environment(Shop, files=(tmp_path / name,))
+
+
 @business_value(tier=Tier.FREE, goals={Goal.EFFICIENCY}, impact="a team keeps the models that it has")
 async def test_a_frozen_model_of_pydantic_serves_as_well(open_config: Open) -> None:
     """Who has models already need not write them anew."""

@@ -7,12 +7,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from netra_config import (
     ConfigService,
     Edit,
+    Environment,
     FaultKind,
     InputRefused,
     RevisionInvalid,
@@ -199,6 +202,78 @@ async def test_a_tenant_that_can_not_be_kept_is_refused(config: ConfigService[Sh
     """An overlay that nobody could find again is not made."""
     with pytest.raises(InputRefused):
         await config.commit(Edit(set={"retries": 4}, tenant=TenantId(tenant)), base=0, **SIGNED)
+
+
+async def test_a_message_names_what_was_typed_briefly_and_harmlessly(config: ConfigService[Shop]) -> None:
+    """A log line stays one line, of a length that can be read, whatever somebody typed."""
+    with pytest.raises(RevisionInvalid) as refused:
+        await config.commit(Edit(set={"/\x1b[2J\nroot: ok": 1, "x" * 500_000: 1}), base=0, **SIGNED)
+
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 2_000
+    assert "/values/\x1b[2J\nroot: ok" in {fault.path for fault in refused.value.faults}
+
+
+async def test_a_number_that_no_text_holds_is_refused(config: ConfigService[Shop]) -> None:
+    """What Python can't write down is a mistake in the change, and not a crash."""
+    proposal = await config.propose(
+        Edit(set={"retries": 10**5_000}, flags={"new": {"variants": {"a": -(10**5_000)}}})
+    )
+
+    assert [fault.path for fault in proposal.faults] == ["/values/retries", "/flags/new"]
+
+
+async def test_what_was_read_can_be_set_again(config: ConfigService[Shop]) -> None:
+    """Settings go from one tenant to another as they are in memory, secrets too."""
+    typed = {
+        "limits": {"a": 1},
+        "tokens": [SecretStr("open sesame")],
+        "database": {"password": SecretStr("x")},
+    }
+    await config.commit(Edit(set=typed), base=0, **SIGNED)
+    now = config.current
+
+    copied = {"limits": now.limits, "tokens": now.tokens, "database": {"password": now.database.password}}
+    await config.commit(Edit(set=copied, tenant=TenantId("acme")), base=1, **SIGNED)
+
+    assert config.for_tenant(TenantId("acme")) == now
+    assert "sesame" not in (await config.history())[0].document
+
+
+async def test_a_revision_that_is_no_document_can_be_left_behind(
+    open_config: Open, engine: AsyncEngine, namespace: str
+) -> None:
+    """A hand that wrote nonsense past this package keeps nobody from going back."""
+    config = await open_config()
+    await config.commit(Edit(set={"retries": 4}), base=0, **SIGNED)
+    row = f"('{namespace}', 'test', %d, %d, 'x', 'x', now(), null, '[]', '%s')"
+    async with engine.begin() as connection:
+        await connection.execute(text("insert into config.revision values " + row % (2, 1, "nonsense")))
+
+    for call in (config.propose(Edit()), config.compare(1, 2), config.commit(Edit(), base=2, **SIGNED)):
+        with pytest.raises(RevisionInvalid, match="it is no document of settings"):
+            await call
+    await config.rollback(1, base=2, **SIGNED)
+
+    assert (config.version, config.current.retries) == (3, 4)
+    deep = '{"values":{"words":' + '{"a":' * 600 + "1" + "}" * 602
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("insert into config.revision values " + (row % (4, 3, deep)).replace(":", "\\:"))
+        )
+    await config.refresh()
+    assert config.health().refused is not None
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "\ud800", "x" * 201])
+@pytest.mark.parametrize("what", ["namespace", "process"])
+def test_a_name_that_no_store_keeps_is_refused_at_once(what: str, name: str) -> None:
+    """A deployment with such a name stops as it starts, and asks no store."""
+    engine = create_async_engine("postgresql+asyncpg://nowhere")
+    names = {"namespace": "n", what: name}
+
+    with pytest.raises(InputRefused, match=f"the name of the {what}"):
+        ConfigService(Shop, environment=Environment.TEST, engine=engine, redis=Redis(), **names)
 
 
 @pytest.fixture

@@ -2,24 +2,28 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple, NewType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import SecretStr
+from pydantic import BaseModel, ConfigDict, Secret, SecretStr, create_model
+from typing_extensions import TypeAliasType
 
 from netra_config import (
     ConfigService,
     Edit,
     Environment,
     ForeignKey,
+    FrozenMapping,
     InputRefused,
     Key,
     RevisionInvalid,
     SealBroken,
     UnknownKey,
 )
+from netra_config.schema import Schema
 from netra_config.secrets import Keyring
 from netra_fixtures import Goal, Tier, business_value
 
@@ -29,6 +33,15 @@ from .shop import Shop
 pytestmark = business_value(
     tier=Tier.FREE, goals={Goal.SECURITY}, impact="a password of production is read in production alone"
 )
+
+Password = NewType("Password", SecretStr)
+
+
+class Model(BaseModel):
+    """A team's model written the other way."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
 
 Open = Callable[..., Awaitable[ConfigService[Any]]]
 SIGNED = {"author": "Ada", "reason": "it was asked for"}
@@ -160,3 +173,53 @@ async def test_nothing_secret_is_shown(open_config: Open, caplog: pytest.LogCapt
     secret_paths = [one for one in proposal.differences if one.path != "/values/database/pool_size"]
     assert SESAME not in f"{shown} {secret_paths} {revision.document} {caplog.text}"
     assert isinstance(config.current, Shop)
+
+
+def test_a_secret_that_would_not_be_found_is_refused() -> None:
+    """A password is sealed wherever the schema says it stands, or the schema is refused."""
+
+    class Named(NamedTuple):
+        password: SecretStr
+
+    @dataclass(frozen=True)
+    class Plain:
+        password: SecretStr
+
+    for kind in (Named, Plain, Secret[str], tuple[Plain, ...], FrozenMapping[str, Named]):
+        model = create_model("Model", __config__=Model.model_config, hidden=(kind, ...))
+        with pytest.raises(TypeError, match="/hidden"):
+            Schema(model)
+
+
+@pytest.mark.parametrize("kind", [Password, TypeAliasType("Alias", SecretStr), Password | None])
+async def test_a_secret_by_another_name_is_sealed(open_config: Open, kind: Any) -> None:
+    """A team's own word for a password makes it no less a password."""
+    model = create_model("Model", __config__=Model.model_config, word=(kind, SecretStr("")))
+    config = await open_config(schema=model)
+
+    revision = await config.commit(Edit(set={"word": SESAME}), base=0, **SIGNED)
+
+    assert SESAME not in f"{revision} {revision.document}"
+    assert config.current.word.get_secret_value() == SESAME
+
+
+async def test_a_sealed_value_opens_for_secrets_alone(open_config: Open) -> None:
+    """What was sealed is not shown because somebody put it where it is no secret."""
+    ring = Keyring(TEST, [key(TEST)])
+    config = await open_config()
+    sealed = ring.seal(SESAME, ("values", "title"))
+
+    with pytest.raises(RevisionInvalid, match="/values/title: it is sealed"):
+        await config.commit(Edit(set={"title": sealed}), base=0, **SIGNED)
+    for path, plain in (("title", SESAME), ("database.password", "\ud800"), ("nowhere", SESAME)):
+        with pytest.raises(InputRefused):
+            config.seal(path, plain)
+
+
+async def test_a_secret_is_sealed_for_a_file(open_config: Open) -> None:
+    """A deployment's file holds no password that its readers could use."""
+    sealed = (await open_config()).seal("database.password", SESAME)
+
+    config = await open_config(values={"database": {"password": sealed}})
+
+    assert config.current.database.password.get_secret_value() == SESAME

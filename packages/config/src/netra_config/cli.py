@@ -7,14 +7,16 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import JsonValue
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from netra_config.environment import read_environment
 from netra_config.errors import ConfigError, InputRefused, RevisionInvalid
@@ -23,6 +25,7 @@ from netra_config.secrets import Key
 from netra_config.service import ConfigService
 from netra_config.shown import Shown, changes, drifts, faults, revisions, values
 
+T = TypeVar("T")
 DATABASE, REDIS, KEYS = "NETRA_CONFIG_DATABASE_URL", "NETRA_CONFIG_REDIS_URL", "NETRA_CONFIG_KEYS"
 
 
@@ -46,9 +49,9 @@ async def _run(options: argparse.Namespace, variables: Mapping[str, str]) -> tup
     layer = read_environment(schema, files=tuple(options.file), variables=variables)
     keys = [Key.read(text) for text in variables.get(KEYS, "").split()]
     async with AsyncExitStack() as opened:
-        engine = create_async_engine(_required(variables, DATABASE))
+        engine = _addressed(variables, DATABASE, "postgresql+asyncpg://…", _engine)
         opened.push_async_callback(engine.dispose)
-        redis = Redis.from_url(_required(variables, REDIS))
+        redis = _addressed(variables, REDIS, "redis://…", Redis.from_url)
         opened.push_async_callback(redis.aclose)
         service: ConfigService[Any] = ConfigService(
             schema, environment=Environment(options.environment), engine=engine, redis=redis,
@@ -71,6 +74,8 @@ async def _diff(service: ConfigService[Any], options: argparse.Namespace) -> tup
 
 
 async def _set(service: ConfigService[Any], options: argparse.Namespace) -> tuple[Shown, int]:
+    if [text.partition("=")[2] for text in options.values].count("-") > 1:
+        raise InputRefused("a change with several dashes", "read one value from stdin at a time")
     edit = Edit(
         set=dict(map(_assignment, options.values)),
         unset=tuple(options.unset),
@@ -183,10 +188,19 @@ def _schema(name: str) -> type:
     return found
 
 
-def _required(variables: Mapping[str, str], name: str) -> str:
-    if not (value := variables.get(name)):
-        raise InputRefused(f"an empty {name}", "set it to the address")
-    return value
+def _addressed(variables: Mapping[str, str], name: str, form: str, connect: Callable[[str], T]) -> T:
+    """Make a client of the address in the variable *name*; the address holds a password, and is not shown."""
+    address = variables.get(name, "")
+    try:
+        return connect(address)
+    except (ArgumentError, ValueError):
+        raise InputRefused(f"the address in {name}", f"write it as {form}") from None
+
+
+def _engine(address: str) -> AsyncEngine:
+    if make_url(address).drivername != "postgresql+asyncpg":
+        raise ArgumentError
+    return create_async_engine(address)
 
 
 def _newest(history: Sequence[Any]) -> int:

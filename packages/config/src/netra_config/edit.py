@@ -4,9 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from pydantic import JsonValue, SecretStr
+from pydantic import JsonValue
 
-from netra_config.layers import Path, Values, parse, problem, put, shown, without
+from netra_config.errors import brief
+from netra_config.layers import Path, Values, parse, plain, pointer, problem, put, without
 from netra_config.revision import (
     Difference,
     Document,
@@ -87,9 +88,9 @@ def _layer(resolver: Resolver[T], before: Values, edit: Edit, at: Path, faults: 
     for path in map(parse, edit.unset):
         layer = without(layer, path)
     for name, value in edit.set.items():
-        path, plain = parse(name), _plain(value)
-        if _is_kept(path, plain, at, faults):
-            layer = put(layer, path, plain)
+        path, typed = parse(name), plain(value)
+        if _is_kept(path, typed, at, faults):
+            layer = put(layer, path, typed)
     sealed, wrong = resolver.sealed(layer, at, before)
     faults += wrong
     return sealed
@@ -100,8 +101,8 @@ def _flags(before: Values, edit: Edit, faults: list[Fault]) -> Values:
     for name, flag in edit.flags.items():
         check_text(name, "the name of a flag", most=_LONGEST_NAME)
         flags.pop(name, None)
-        if flag is not None and _is_kept((name,), flag, ("flags",), faults):
-            flags[name] = flag
+        if flag is not None and _is_kept((name,), typed := plain(flag), ("flags",), faults):
+            flags[name] = typed
     return flags
 
 
@@ -111,16 +112,8 @@ def _is_kept(path: Path, value: JsonValue, at: Path, faults: list[Fault]) -> boo
         nested = {key: nested}
     wrong = problem(nested)
     if wrong is not None:
-        faults.append(Fault(kind=FaultKind.INVALID, path=shown((*at, *path)), problem=wrong))
+        faults.append(Fault(kind=FaultKind.INVALID, path=brief(pointer((*at, *path))), problem=wrong))
     return wrong is None
-
-
-def _plain(value: object) -> JsonValue:
-    if isinstance(value, SecretStr):
-        return value.get_secret_value()
-    if isinstance(value, list) and any(isinstance(one, SecretStr) for one in value):
-        return list(map(_plain, value))
-    return value  # type: ignore[return-value]  # what is no JSON is found by `problem`
 
 
 def blocking(faults: Iterable[Fault]) -> tuple[Fault, ...]:

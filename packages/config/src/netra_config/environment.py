@@ -15,7 +15,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from netra_config.errors import InputRefused
+from netra_config.errors import InputRefused, brief
 from netra_config.layers import merge, problem
 
 _BETWEEN = "__"  # NETRA_LIMITS__RETRIES is limits.retries
@@ -54,7 +54,7 @@ def read_environment(
     layers = [_read_file(model, file, prefix) for file in files]
     try:
         layers.append(_jsonable(_Given(model, variables or {}, prefix)()))
-    except (SettingsError, ValueError):
+    except (SettingsError, ValueError, RecursionError):
         raise InputRefused(
             "an environment variable", f"write values of {prefix}… as text, or as JSON"
         ) from None
@@ -62,9 +62,10 @@ def read_environment(
 
 
 def _read_file(model: type[BaseSettings], file: Path, prefix: str) -> dict[str, JsonValue]:
-    if not file.is_file():
-        raise InputRefused(f"the file {file.name}", "name one that exists")
+    name = f"the file {brief(file.name)}"
     try:
+        if not file.is_file():
+            raise InputRefused(name, "name one that exists")
         match file.suffix:
             case ".toml":
                 return _jsonable(TomlConfigSettingsSource(model, toml_file=file)())
@@ -76,9 +77,13 @@ def _read_file(model: type[BaseSettings], file: Path, prefix: str) -> dict[str, 
                         model, env_file=file, env_prefix=prefix, env_nested_delimiter=_BETWEEN
                     )()
                 )
-    except (SettingsError, ValueError, TypeError):
-        raise InputRefused(f"the file {file.name}", "correct its syntax") from None
-    raise InputRefused(f"the file {file.name}", "write it as .toml, .json or .env")
+    except InputRefused:
+        raise
+    except OSError:
+        raise InputRefused(name, "name one that can be read") from None
+    except (SettingsError, ValueError, TypeError, RecursionError):
+        raise InputRefused(name, "correct its syntax") from None
+    raise InputRefused(name, "write it as .toml, .json or .env")
 
 
 def _jsonable(values: Mapping[str, Any]) -> dict[str, JsonValue]:

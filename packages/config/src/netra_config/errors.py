@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from netra_config.revision import Fault
 
 _NAMED = 20  # faults in a message; all are in the attribute
+_LONGEST = 200  # characters of what somebody typed
 
 
 class ConfigError(Exception):
@@ -41,7 +42,7 @@ class RevisionInvalid(ConfigError):
     """A revision does not load under this schema."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
-        listed = "; ".join(f"{fault.path or '/'}: {fault.problem}" for fault in faults[:_NAMED])
+        listed = "; ".join(f"{brief(fault.path) or '/'}: {brief(fault.problem)}" for fault in faults[:_NAMED])
         more = f"; and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
         super().__init__(f"the settings would not load: {listed}{more}; correct these and propose it again")
         self.faults = tuple(faults)
@@ -119,3 +120,9 @@ class StoreUnavailable(ConfigError):
     def __init__(self, store: str) -> None:
         super().__init__(f"{store} did not answer in time; try again shortly")
         self.store = store
+
+
+def brief(text: str) -> str:
+    """Write what somebody typed for people: short, and without what a terminal or a log would obey."""
+    cut = text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return cut if cut.isprintable() else cut.encode("unicode_escape").decode("ascii")

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TypeGuard
 
-from pydantic import JsonValue
+from pydantic import JsonValue, SecretStr
 
 from netra_config.errors import InputRefused
 
@@ -13,6 +13,7 @@ Path = tuple[str, ...]
 Values = Mapping[str, JsonValue]
 SEALED = frozenset({"sealed", "key"})
 _DEEPEST = 32
+_MOST_BITS = 4_096  # of a whole number; Python writes none of more than 4,300 digits
 _MISSING = object()
 
 
@@ -110,16 +111,6 @@ def pointer(path: Path) -> str:
     return "".join("/" + part.replace("~", "~0").replace("/", "~1") for part in path)
 
 
-def shown(path: Path) -> str:
-    """Write *path* for people: short, and without what a terminal or a log would obey."""
-    text = (
-        pointer(path).encode("unicode_escape").decode("ascii")
-        if not pointer(path).isprintable()
-        else pointer(path)
-    )
-    return text if len(text) <= 200 else f"{text[:199]}…"
-
-
 def canonical(value: JsonValue | Values) -> str:
     """Write JSON the one way: keys sorted, no spaces, every character itself."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -130,18 +121,37 @@ def problem(value: object, depth: int = 0) -> str | None:
     if depth > _DEEPEST:
         return f"it is nested deeper than {_DEEPEST}"
     match value:
-        case None | bool() | int():
+        case None | bool():
             return None
+        case int():
+            return None if value.bit_length() <= _MOST_BITS else "it has too many digits"
         case str():
             return None if _is_unicode(value) else "it holds half a character"
         case float():
             return None if math.isfinite(value) else "it is not a finite number"
-        case Mapping():
+        case dict():
             return _first(part for pair in value.items() for part in _pair_problems(*pair, depth))
         case list():
             return _first(problem(one, depth + 1) for one in value)
         case _:
             return "it is no JSON"
+
+
+def plain(value: object, depth: int = 0) -> JsonValue:
+    """Write *value*, as it was read from settings in memory or typed, as JSON values, secrets as their text.
+
+    What is no JSON, or nested too deep, is left for `problem` to name.
+    """
+    match value:
+        case _ if depth > _DEEPEST:
+            pass
+        case SecretStr():
+            return value.get_secret_value()
+        case Mapping():
+            return {key: plain(one, depth + 1) for key, one in value.items()}
+        case list() | tuple():
+            return [plain(one, depth + 1) for one in value]
+    return value  # type: ignore[return-value]
 
 
 def _pair_problems(key: object, value: object, depth: int) -> Iterator[str | None]:

@@ -60,7 +60,7 @@ class Ledger(Generic[T]):
     async def propose(self, edit: Edit) -> Proposal:
         """Draft *edit* on the newest revision."""
         newest = await self._store.newest()
-        made = self._draft(newest.version, Document.read(newest.document), edit)
+        made = self._draft(newest.version, self._read(newest), edit)
         return Proposal(base=newest.version, differences=made.differences, faults=made.faults)
 
     async def commit(
@@ -74,8 +74,12 @@ class Ledger(Generic[T]):
         self, to: int, base: int, held: Snapshot[T] | None, signature: Signature
     ) -> Committed[T]:
         """Append the text of *to*; names in it that the schema no longer has are left to drift."""
-        before, former = await self._based_on(base, held), await self._store.one(to)
-        made = self._drafted(base, before, Document.read(former.document), former.document)
+        try:
+            before = await self._based_on(base, held)
+        except RevisionInvalid:  # it is no document: this is how to leave it behind
+            before = Document()
+        former = await self._store.one(to)
+        made = self._drafted(base, before, self._read(former), former.document)
         made = Draft(made.text, made.snapshot, made.differences, blocking(made.faults))
         return await self._append(base, made, signature, restores=to)
 
@@ -87,7 +91,7 @@ class Ledger(Generic[T]):
 
     async def compare(self, before: int, after: int) -> tuple[Difference, ...]:
         """Tell the differences between two versions."""
-        sides = [Document.read((await self._store.one(version)).document) for version in (before, after)]
+        sides = [self._read(await self._store.one(version)) for version in (before, after)]
         return differences(sides[0].whole(), sides[1].whole(), visible=self._resolver.schema.visible)
 
     async def _based_on(self, base: int, held: Snapshot[T] | None) -> Document:
@@ -97,7 +101,13 @@ class Ledger(Generic[T]):
         newest = await self._store.newest()
         if newest.version != base:
             raise VersionConflict(base, newest.version)
-        return Document.read(newest.document)
+        return self._read(newest)
+
+    def _read(self, revision: Revision) -> Document:
+        document, faults = self._resolver.parse(revision.document)
+        if document is None:
+            raise RevisionInvalid(faults)
+        return document
 
     def _draft(self, base: int, before: Document, edit: Edit) -> Draft[T]:
         return draft(self._resolver, base, before, edit, limit_bytes=self._limit_bytes)

@@ -5,7 +5,18 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from types import MappingProxyType
-from typing import Annotated, Any, Generic, TypeVar, Union, cast, dataclass_transform, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Generic,
+    NewType,
+    TypeVar,
+    Union,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+)
 
 from pydantic import (
     AfterValidator,
@@ -13,6 +24,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    Secret,
     SecretBytes,
     SecretStr,
     TypeAdapter,
@@ -150,6 +162,7 @@ def _fields(model: Any, at: Path, within: tuple[type, ...]) -> Iterator[tuple[Pa
 
 
 def _places(annotation: Any, at: Path, within: tuple[type, ...]) -> Iterator[tuple[Path, bool]]:
+    annotation = _unnamed(annotation)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         if arguments[0] != Mapping and get_origin(arguments[0]) is Mapping and _is_frozen(arguments[1:]):
@@ -169,6 +182,13 @@ def _places(annotation: Any, at: Path, within: tuple[type, ...]) -> Iterator[tup
         yield at, _is_secret(origin or annotation, at)
 
 
+def _unnamed(annotation: Any) -> Any:
+    """Return what stands behind a `NewType`, or a name for a type."""
+    while isinstance(annotation, NewType) or hasattr(annotation, "__value__"):
+        annotation = getattr(annotation, "__supertype__", None) or annotation.__value__
+    return annotation
+
+
 def _is_frozen(metadata: tuple[Any, ...]) -> bool:
     return any(isinstance(one, AfterValidator) and one.func is MappingProxyType for one in metadata)
 
@@ -179,6 +199,9 @@ def _is_secret(kind: Any, at: Path) -> bool:
     ):
         remedy = "use tuple, frozenset, netra_config.FrozenMapping or a model"
         raise TypeError(f"a reader could change what stands at {pointer(at)}; {remedy}")
-    if isinstance(kind, type) and issubclass(kind, SecretBytes):
+    if isinstance(kind, type) and issubclass(kind, (SecretBytes, Secret)):
         raise TypeError(f"what stands at {pointer(at)} can't be sealed; use SecretStr")
+    if is_dataclass(kind) or hasattr(kind, "_fields") or isinstance(kind, TypeVar):
+        remedy = "declare it with netra_config.settings"
+        raise TypeError(f"a secret in what stands at {pointer(at)} would not be found; {remedy}")
     return isinstance(kind, type) and issubclass(kind, SecretStr)

@@ -6,9 +6,9 @@ from typing import Generic, TypeVar
 
 from pydantic import JsonValue
 
-from netra_config.errors import SecretRefused
+from netra_config.errors import InputRefused, SecretRefused
 from netra_config.flags import Decide, read_flags
-from netra_config.layers import Path, Values, is_sealed, merge, pointer, without
+from netra_config.layers import Path, Values, is_sealed, merge, pointer, problem, without
 from netra_config.revision import Document, Fault, FaultKind
 from netra_config.schema import Schema
 from netra_config.secrets import Keyring
@@ -43,7 +43,10 @@ class Resolver(Generic[T]):
     def read(self, version: int, text: str) -> tuple[Snapshot[T] | None, list[Fault]]:
         """Resolve a revision's text; None where it can't be used, with all that is wrong."""
         document, faults = self.parse(text)
-        return (None, faults) if document is None else self.resolve(version, document)
+        try:
+            return (None, faults) if document is None else self.resolve(version, document)
+        except RecursionError:
+            return None, [Fault(kind=FaultKind.INVALID, path="", problem="it is nested too deep")]
 
     def parse(self, text: str) -> tuple[Document | None, list[Fault]]:
         """Read a revision's text; None where it is none."""
@@ -97,6 +100,10 @@ class Resolver(Generic[T]):
         def plain(value: JsonValue, path: Path) -> JsonValue:
             if not is_sealed(value):
                 return value
+            if self.schema.visible(path):
+                problem = "it is sealed, and the schema would show it; use SecretStr there"
+                faults.append(Fault(kind=FaultKind.INVALID, path=pointer(path), problem=problem))
+                return ""
             try:
                 return self.keyring.open(value, path)
             except SecretRefused as refused:
@@ -104,6 +111,18 @@ class Resolver(Generic[T]):
                 return ""
 
         return mapped(layer, at, plain)
+
+    def seal(self, path: Path, plain: str) -> dict[str, JsonValue]:
+        """Seal a secret for its place among everybody's values.
+
+        Raises:
+            InputRefused: no `SecretStr` stands there, or the text can't be kept as it is.
+        """
+        if not self.schema.is_secret_field(path):
+            raise InputRefused("a secret where the schema has none", "name the path of a SecretStr")
+        if problem(plain) is not None or problem("".join(path)) is not None:
+            raise InputRefused("a secret or its path", "leave out half characters")
+        return self.keyring.seal(plain, ("values", *path))
 
     def sealed(self, layer: Values, at: Path, before: Values) -> tuple[Values, list[Fault]]:
         """Seal the secrets of *layer* that are not; one that says what it said before keeps its text."""
