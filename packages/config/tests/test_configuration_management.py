@@ -186,3 +186,15 @@ async def test_in_production_a_role_does_what_it_was_granted_and_needs_its_passw
 
     await nobody.dispose()
     assert await reading.history() == ()
+    async with installation.administrator.begin() as connection:
+        await connection.execute(text("revoke insert on config.exposure from config_reader"))
+    flag = {
+        "variants": {"on": 1},
+        "default": "on",
+        "rules": [{"shares": [{"variant": "on", "percent": 100}]}],
+    }
+    await (await opened(engine=installation.editor)).commit(Edit(flags={"new": flag}), base=0, **SIGNED)
+    await reading.refresh()
+    reading.decide("new", "alice")
+    await reading.__aexit__(None, None, None)
+    assert reading.lost_exposures == 1

@@ -1,5 +1,6 @@
 """A flag says the same to the same subject, in every process, and what it said can be counted."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from openfeature import api
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.flag_evaluation import Reason as OpenFeatureReason
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_config import (
@@ -27,7 +29,7 @@ from netra_config import (
     StoreUnavailable,
 )
 from netra_config.flags import compiled
-from netra_fixtures import Cut, Goal, PostgresEndpoint, ServiceLink, Tier, business_value, eventually
+from netra_fixtures import Cut, Goal, PostgresEndpoint, ServiceLink, Tier, business_value, eventually, within
 
 from .shop import Shop
 
@@ -164,6 +166,65 @@ async def test_exposures_wait_while_postgresql_is_out_of_reach(
             raise AssertionError from error
 
     await eventually(written, seconds=20)
+
+
+async def test_an_exposure_that_can_not_be_kept_takes_no_other_with_it(open_config: Open) -> None:
+    """One odd name leaves the counts of an experiment whole."""
+    config = await open_config()
+    halves = Rule(shares=(Share(variant="a\0", percent=50), Share(variant="b" * 1_500, percent=50)))
+    odd = Flag(variants={"a\0": 1, "b" * 1_500: 2}, default="a\0", rules=(halves,))
+    flags = {"new": rollout(100).model_dump(mode="json"), "odd": odd.model_dump(mode="json")}
+    await config.commit(Edit(flags=flags), base=0, **SIGNED)
+    long = "".join(chr(0x4E00 + number * 7 % 20_000) for number in range(990))
+
+    for person in ("first", long, "half \ud800", "last"):
+        config.decide("new", person)
+    for person in PEOPLE[:40]:
+        config.decide("odd", person + "".join(reversed(long[:300])))
+
+    assert await config.exposures("new") == {"on": 2}
+    assert config.lost_exposures == 42
+
+
+async def test_a_count_waits_for_what_is_being_written(
+    open_config: Open, engine: AsyncEngine, namespace: str
+) -> None:
+    """An experiment is read with everybody who was in it, also while the upkeep writes."""
+    config = await open_config()
+    await config.commit(Edit(flags={"new": rollout(100).model_dump(mode="json")}), base=0, **SIGNED)
+    config.decide("new", "alice")
+    values = f"('{namespace}', 'test', 'new', 'alice', 'on', 1, now())"
+
+    async with engine.connect() as other:
+        await other.execute(text(f"insert into config.exposure values {values}"))  # not committed: ours waits
+        writing = asyncio.create_task(config.exposures("new"))
+
+        async def waits() -> None:
+            async with engine.connect() as asking:
+                found = await asking.scalar(text("select count(*) from pg_locks where not granted"))
+            assert found == 1
+
+        await eventually(waits, seconds=20)
+        counting = asyncio.create_task(config.exposures("new"))
+        done, _ = await asyncio.wait({counting}, timeout=0.3)
+        await other.rollback()
+
+    assert done == set()
+    async with within(seconds=30):
+        assert await writing == await counting == {"on": 1}
+
+
+def test_an_attribute_that_is_no_value_is_nobodys() -> None:
+    """Whatever a caller passes along, a rule holds or does not."""
+    most = Condition(attribute="seats", at_least=1, none_of=("x",))
+    decide = compiled(
+        "new", Flag(variants={"on": 1, "off": 0}, default="off", rules=(Rule(when=(most,), serve="on"),))
+    )
+
+    assert [decide("u", {"seats": value}).variant for value in ({1}, [2], {"a": 1}, None, "9", 2)] == [  # type: ignore[dict-item]
+        *["off"] * 5,
+        "on",
+    ]
 
 
 async def test_openfeature_clients_get_what_the_direct_way_gives(config: ConfigService[Shop]) -> None:

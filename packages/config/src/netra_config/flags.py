@@ -183,7 +183,10 @@ def _test(condition: Condition) -> Callable[[Mapping[str, Attribute]], bool]:
 
     def holds(attributes: Mapping[str, Attribute]) -> bool:
         value = attributes.get(attribute)
-        if isinstance(value, list | dict) or (wanted and value not in wanted) or value in unwanted:
+        try:
+            if (wanted and value not in wanted) or value in unwanted:
+                return False
+        except TypeError:
             return False
         return least is None or (isinstance(value, int | float) and value >= least)
 
