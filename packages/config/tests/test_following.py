@@ -4,13 +4,23 @@ import asyncio
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from netra_config import ConfigPolicy, ConfigService, DriftKind, Edit, StoreUnavailable, TenantId
+from netra_config import (
+    ConfigPolicy,
+    ConfigService,
+    DriftKind,
+    Edit,
+    Environment,
+    StoreUnavailable,
+    TenantId,
+)
+from netra_config.follow import Follower
 from netra_fixtures import (
     Cut,
     Goal,
@@ -338,6 +348,66 @@ async def test_a_block_is_entered_once_at_a_time(config: ConfigService[Shop]) ->
     await config.__aexit__(None, None, None)
     async with config:
         assert config.health().listening
+
+
+@pytest.mark.parametrize(
+    "times", [40, pytest.param(2_000, marks=[pytest.mark.soak, pytest.mark.timeout(1_800)])]
+)
+async def test_a_block_ends_at_whatever_moment(
+    engine: AsyncEngine, redis_client: Redis, namespace: str, times: int, rng: Random
+) -> None:
+    """A deployment ends its processes while they connect, read and report, and waits for none of them."""
+    busy = timedelta(milliseconds=1)
+    policy = ConfigPolicy(deadline=timedelta(seconds=30), poll_every=busy, upkeep_every=busy)
+
+    for _ in range(times):
+        config = ConfigService(
+            Shop,
+            environment=Environment.TEST,
+            engine=engine,
+            redis=redis_client,
+            namespace=namespace,
+            policy=policy,
+        )
+        async with within(seconds=30), config:
+            for _ in range(rng.randrange(60)):
+                await asyncio.sleep(0)
+
+    assert await redis_client.keys(f"{namespace}:*") == []
+
+
+class Silent:
+    """A channel on which nothing is said."""
+
+    async def listen(self, heard: Callable[[int | None], None], *, silence: timedelta) -> None:
+        """Confirm, and say nothing."""
+        heard(None)
+        await asyncio.Event().wait()
+
+
+async def test_what_a_driver_gives_up_ends_no_following(caplog: pytest.LogCaptureFixture) -> None:
+    """A process whose settings stood still without a word would be found by its users."""
+    again, asked = asyncio.Event(), []
+
+    async def refresh() -> None:
+        asked.append(len(asked))
+        if len(asked) == 1:
+            raise asyncio.CancelledError
+        again.set()
+
+    async def nothing() -> None:
+        pass
+
+    follower = Follower(
+        Silent(), version=lambda: 0, refresh=refresh, poll_every=timedelta(milliseconds=1), upkeep=nothing,
+        upkeep_every=timedelta(hours=1),
+    )  # fmt: skip
+    await follower.start(patience=timedelta(seconds=30))
+    async with within(seconds=30):
+        await again.wait()
+
+    await follower.stop()
+    assert "CancelledError" in caplog.text
 
 
 async def test_another_installation_is_not_heard(open_config: Open, namespace: str) -> None:

@@ -5,15 +5,22 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
+from typing import Protocol
 
-from netra_config.announce import Channel
+from netra_config.announce import Heard
 from netra_config.errors import StoreUnavailable
 
 _RETRY_S = 0.5
-_CANCEL_AGAIN_S = 0.1
 _LULL_S = 0.05
 log = logging.getLogger(__name__)
 Step = Callable[[], Awaitable[None]]
+
+
+class Channel(Protocol):
+    """Where announcements come from."""
+
+    async def listen(self, heard: Heard, *, silence: timedelta) -> None:
+        """Call *heard* with each version, and with None once it listens."""
 
 
 class Follower:
@@ -60,11 +67,9 @@ class Follower:
 
     async def stop(self) -> None:
         """End the tasks and wait until they are gone."""
-        pending, self._tasks = set(self._tasks), ()
-        while pending:  # a driver in the middle of connecting may swallow a cancellation
-            for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_S)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _supervised(self, step: Step) -> None:
         """Do *step* again and again; a store out of reach delays it, and nothing ends it."""
@@ -73,7 +78,10 @@ class Follower:
                 await step()
             except StoreUnavailable:
                 await asyncio.sleep(_RETRY_S)
-            except Exception as error:  # named, not shown: its text may hold a value
+            except (Exception, asyncio.CancelledError) as error:
+                if _is_being_ended():
+                    raise
+                # named, not shown: its text may hold a value
                 log.error("following the settings met %s; it goes on", type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
 
@@ -102,6 +110,12 @@ class Follower:
         await self._upkeep()
         await _wait(self._changed, self._upkeep_every)
         await asyncio.sleep(_LULL_S)  # changes come in bursts, and a report is in no hurry
+
+
+def _is_being_ended() -> bool:
+    """Tell `stop` from a driver that gives up a future of its own, which ends no task of ours."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _wait(event: asyncio.Event, longest: timedelta) -> None:

@@ -20,6 +20,7 @@ from netra_config.held import Held
 from netra_config.layered import Layered, layered
 from netra_config.layers import Values, parse
 from netra_config.ledger import Committed, Ledger, Signature
+from netra_config.line import Line
 from netra_config.policy import ConfigPolicy, utc_now
 from netra_config.revision import (
     Difference,
@@ -37,6 +38,7 @@ from netra_config.secrets import Key, Keyring
 from netra_config.snapshot import Resolver, Snapshot
 from netra_config.store import Store
 
+S = TypeVar("S")
 T = TypeVar("T")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -74,8 +76,9 @@ class ConfigService(Generic[T]):
         self._resolver = Resolver(self._schema, values, Keyring(environment, keys))
         self._store = Store(engine, namespace, environment, deadline=policy.deadline)
         self._ledger = Ledger(self._resolver, self._store, clock, limit_bytes=policy.limit_bytes)
-        self._channel = Channel(redis, namespace, environment, deadline=policy.deadline)
-        self._reports = Reports(redis, namespace, environment, deadline=policy.deadline)
+        self._line = Line(redis, deadline=policy.deadline)
+        prefix = f"{namespace}:config:{environment.value}"
+        self._channel, self._reports = Channel(self._line, prefix), Reports(self._line, prefix)
         self._clock = clock
         self._process = process
         self._exposures = Exposures(self._store, clock)
@@ -245,11 +248,11 @@ class ConfigService(Generic[T]):
 
     async def running(self) -> tuple[Running, ...]:
         """Return what the processes report that hold a lease."""
-        return await self._reports.running()
+        return await self._asked(self._reports.running())
 
     async def drift(self, *, against: Environment | None = None) -> tuple[Drift, ...]:
         """List where schema, store, files and processes disagree, and, if asked, two environments."""
-        newest, running = await self._store.newest(), await self._reports.running()
+        newest, running = await self._store.newest(), await self.running()
         there = None if against is None else (await self._store.of(against).newest()).document
         return between_all(self._resolver, newest, running, there)
 
@@ -257,10 +260,16 @@ class ConfigService(Generic[T]):
         committed = await making
         self._held.adopt(committed.snapshot)
         with suppress(StoreUnavailable):  # then the poll carries it
-            await self._channel.announce(committed.revision.version)
-        if self._follower is None:
-            await self._let_go()
+            await self._asked(self._channel.announce(committed.revision.version))
         return committed.revision
+
+    async def _asked(self, asking: Awaitable[S]) -> S:
+        """Ask Redis, and keep no connection where no block ends that would close it."""
+        try:
+            return await asking
+        finally:
+            if self._follower is None:
+                await self._line.close()
 
     def _changed(self) -> None:
         snapshot = self._held.snapshot
@@ -270,7 +279,7 @@ class ConfigService(Generic[T]):
 
     async def _let_go(self) -> None:
         self._store.close()
-        await self._channel.close()
+        await self._line.close()
 
     async def _keep_up(self) -> None:
         """Report this process, and write what was exposed; one store out of reach does not keep the other waiting."""
