@@ -65,6 +65,20 @@ async def test_layers_lie_on_one_another(
     ]
 
 
+@business_value(
+    tier=Tier.FREE, goals={Goal.STABILITY}, impact="settings change by a revision, and by nothing else"
+)
+async def test_what_a_caller_changes_afterwards_changes_nothing(open_config: Open) -> None:
+    """The layer of the environment is what it was when the process started."""
+    values: dict[str, Any] = {"retries": 4, "database": {"pool_size": 7}}
+    config = await open_config(values=values)
+
+    values["retries"], values["database"]["pool_size"] = 5, 8
+    await config.commit(Edit(set={"title": "New"}), base=0, **SIGNED)
+
+    assert (config.current.retries, config.current.database.pool_size) == (4, 7)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [("a.toml", "retries ="), ("a.json", "{"), ("a.json", '["x"]'), ("a.yaml", "a: 1"), ("a.env", None)],

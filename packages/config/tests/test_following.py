@@ -36,6 +36,7 @@ from netra_fixtures import (
     within,
 )
 
+from .conftest import PATIENT
 from .shop import LaterShop, Shop
 
 pytestmark = business_value(
@@ -136,6 +137,40 @@ async def test_with_postgresql_out_of_reach_the_last_good_settings_serve_and_say
 
     await reaches(reading, 2)
     assert reading.health().age == timedelta()
+
+
+async def test_what_was_announced_during_an_outage_is_read_once_it_is_over(
+    open_config: Open, linked_engine: AsyncEngine, postgres_link: ServiceLink[PostgresEndpoint]
+) -> None:
+    """An announcement that could not be followed at once is not forgotten: the next poll is ten minutes away."""
+    writing = await open_config()
+    brief = PATIENT.model_copy(update={"deadline": DEADLINE})
+    reading = await open_config(engine=linked_engine, policy=brief)
+
+    async with postgres_link.fault(Cut()):
+        with pytest.raises(StoreUnavailable):
+            await reading.refresh()
+        await writing.commit(Edit(set={"retries": 8}), base=0, **SIGNED)
+        await writing.running()  # what is heard after the announcement
+    await reaches(reading, 1)
+
+    assert reading.current.retries == 8
+
+
+async def test_a_listener_that_only_looks_alive_is_found_out(
+    open_config: Open, linked_redis: Redis, redis_link: ServiceLink[RedisEndpoint]
+) -> None:
+    """A connection over which nothing can come is asked whether it is there, and told as what it is."""
+    config = await open_config(redis=linked_redis, policy=POLLING)
+
+    async with redis_link.fault(HalfOpen()):
+
+        async def deaf() -> None:
+            assert not config.health().listening
+
+        await eventually(deaf, seconds=20)
+
+    await listens(config)
 
 
 async def test_without_postgresql_a_process_does_not_start_blind(

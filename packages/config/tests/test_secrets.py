@@ -185,7 +185,14 @@ def test_a_secret_that_would_not_be_found_is_refused() -> None:
     class Plain:
         password: SecretStr
 
-    for kind in (Named, Plain, Secret[str], tuple[Plain, ...], FrozenMapping[str, Named]):
+    for kind in (
+        Named,
+        Plain,
+        Secret[str],
+        tuple[Plain, ...],
+        FrozenMapping[str, Named],
+        FrozenMapping[SecretStr, int],
+    ):
         model = create_model("Model", __config__=Model.model_config, hidden=(kind, ...))
         with pytest.raises(TypeError, match="/hidden"):
             Schema(model)

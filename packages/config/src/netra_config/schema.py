@@ -166,7 +166,10 @@ def _places(annotation: Any, at: Path, within: tuple[type, ...]) -> Iterator[tup
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         if arguments[0] != Mapping and get_origin(arguments[0]) is Mapping and _is_frozen(arguments[1:]):
-            yield from _places(get_args(arguments[0])[1], (*at, _ANY), within)
+            key, value = get_args(arguments[0])
+            if any(secret for _, secret in _places(key, at, within)):
+                raise TypeError(f"a key of {pointer(at)} can't be sealed; put the secret into a value")
+            yield from _places(value, (*at, _ANY), within)
         else:
             yield from _places(arguments[0], at, within)
     elif origin in (Union, types.UnionType):

@@ -18,7 +18,7 @@ from netra_config.flags import Attribute, Decide, Decision, Reason
 from netra_config.follow import Follower
 from netra_config.held import Held
 from netra_config.layered import Layered, layered
-from netra_config.layers import Values, parse
+from netra_config.layers import Values, merge, parse
 from netra_config.ledger import Committed, Ledger, Signature
 from netra_config.line import Line
 from netra_config.policy import ConfigPolicy, utc_now
@@ -68,19 +68,18 @@ class ConfigService(Generic[T]):
         keys: Sequence[Key] = (), values: Values = _NOTHING, policy: ConfigPolicy | None = None,
         clock: Callable[[], datetime] = utc_now, process: str | None = None,
     ) -> None:  # fmt: skip
-        process = process_name() if process is None else process
+        self._process = process_name() if process is None else process
         check_text(namespace, "the name of the namespace", most=200)
-        check_text(process, "the name of the process", most=200)
+        check_text(self._process, "the name of the process", most=200)
         self._policy = policy = policy or ConfigPolicy()
         self._schema = Schema(schema)
-        self._resolver = Resolver(self._schema, values, Keyring(environment, keys))
+        self._resolver = Resolver(self._schema, merge(values), Keyring(environment, keys))
         self._store = Store(engine, namespace, environment, deadline=policy.deadline)
         self._ledger = Ledger(self._resolver, self._store, clock, limit_bytes=policy.limit_bytes)
         self._line = Line(redis, deadline=policy.deadline)
         prefix = f"{namespace}:config:{environment.value}"
         self._channel, self._reports = Channel(self._line, prefix), Reports(self._line, prefix)
         self._clock = clock
-        self._process = process
         self._exposures = Exposures(self._store, clock)
         self._follower: Follower | None = None
         self._held = Held(self._resolver, clock)
@@ -223,8 +222,8 @@ class ConfigService(Generic[T]):
         return await self._take(self._ledger.reseal(base, self._held.if_any, Signature(author, reason)))
 
     async def history(self, *, limit: int = 50) -> tuple[Revision, ...]:
-        """Return the newest revisions, the newest first."""
-        return await self._store.history(max(0, min(limit, 10_000)))
+        """Return the newest revisions, at most 1,000, the newest first; each holds its whole document."""
+        return await self._store.history(max(0, min(limit, 1_000)))
 
     async def compare(self, before: int, after: int) -> tuple[Difference, ...]:
         """Tell what is different between two versions.
