@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +18,10 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from figures import Figure, Limit, LimitOn
 from kit import Kit, standing
 from netra_tools import CachePolicy, Call, Caller, Context, TenantId, Tool, ToolExecutor, ToolRegistry, UserId
+from netra_tools.attempts import Attempts
+from netra_tools.breaker import Breakers
+from netra_tools.memory import Memory
+from netra_tools.signals import Signals
 from turns import Contender, Subject
 
 HIT = Limit(on=LimitOn.RATIO_AT_MOST, bound=1.3)
@@ -106,7 +111,7 @@ def measure(subject: Subject) -> Iterator[Figure]:
         try:
             tools, bare, connection = runner.run(stack.enter_async_context(opened(kit)))
             yield from _hits(subject, runner, tools, bare)
-            yield from _guards(subject, runner, tools)
+            yield from _guards(subject, runner, kit)
             yield from _durable(subject, runner, tools, connection)
         finally:
             runner.run(stack.aclose())
@@ -141,9 +146,12 @@ def _hits(subject: Subject, runner: asyncio.Runner, tools: ToolExecutor, bare: R
     )
 
 
-def _guards(subject: Subject, runner: asyncio.Runner, tools: ToolExecutor) -> Iterator[Figure]:
+def _guards(subject: Subject, runner: asyncio.Runner, kit: Kit) -> Iterator[Figure]:
     spend, context = Spend(service="s3"), Context(CALLER, None, 1)
-    attempts = tools._worker._attempts
+    redis, deadline = kit.redis.endpoint.client(), timedelta(seconds=2)
+    memory = Memory(redis, deadline=deadline)
+    breakers = Breakers(memory, Signals(redis, memory, "bench:tools", deadline=deadline), "bench")
+    attempts = Attempts(breakers, random.Random(1), limit_bytes=1_000_000)
 
     async def attempt() -> Cost:
         return await quick(spend, context)

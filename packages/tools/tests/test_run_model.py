@@ -58,6 +58,12 @@ class Stores:
             for lapsing in (True, False)
         }
 
+    async def close(self) -> None:
+        """Close what the stores opened."""
+        for store in self.by_lapsing.values():
+            store.close()
+        await self.engine.dispose()
+
 
 @contextmanager
 def stores(url: str) -> Iterator[Stores]:
@@ -65,7 +71,7 @@ def stores(url: str) -> Iterator[Stores]:
     with asyncio.Runner() as runner:
         opened = Stores(runner, url)
         yield opened
-        runner.run(opened.engine.dispose())
+        runner.run(opened.close())
 
 
 def machine(opened: Stores) -> type[RuleBasedStateMachine]:

@@ -7,14 +7,12 @@ generation, which voids every entry of another, also those that are still being 
 
 import asyncio
 import hashlib
-import json
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from netra_tools.errors import StillRunning, StoreUnavailable
 from netra_tools.memory import Memory
@@ -24,6 +22,7 @@ from netra_tools.tool import CachePolicy, Tool
 
 KIND: Final = b"filled"
 _HEAD: Final = 47
+_MS: Final = timedelta(milliseconds=1)
 _FIRST: Final = b"-" * 16  # the generation before the first invalidation
 
 # KEYS: entry, generations of tool and version, lock. ARGV: the oldest instant accepted, token, lease (ms).
@@ -65,8 +64,7 @@ class CacheUse(StrEnum):
     UNAVAILABLE = "unavailable"  # Redis did not answer; the tool ran all the same
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """A result as JSON, how the cache came by it, and when it was made, if before this call."""
 
     data: bytes
@@ -74,8 +72,7 @@ class Kept:
     made_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """A call's place in the cache, the oldest result it accepts, and until when it waits."""
 
     name: bytes
@@ -102,7 +99,7 @@ class ResultCache:
         self._memory = memory
         self._namespace = namespace
         self._channel = signals.channel
-        self._lease_ms = lease // timedelta(milliseconds=1)
+        self._lease_ms = lease // _MS
         self._now = now
         self.filled = Waiters()
         signals.on(KIND, self.filled.wake)
@@ -112,12 +109,12 @@ class ResultCache:
         *, max_age: timedelta | None, due: float,
     ) -> Asked:  # fmt: skip
         """Name the place of the call; a tenant's names are met by no other's, whatever stands in the arguments."""
-        identity = json.dumps([tenant, tool.name, tool.version]).encode() + b"\n" + arguments
+        identity = f"{tenant}\n{tool.name}\n{tool.version}\n".encode() + arguments  # no name holds a line's end
         name = hashlib.sha256(identity).hexdigest().encode()
         place = f"{self._namespace}:result:".encode() + name
         generation = f"{self._namespace}:generation:{tool.name}".encode()
         age = policy.lasts if max_age is None else min(max_age, policy.lasts)
-        oldest = max(0, self.now_ms() - age // timedelta(milliseconds=1))
+        oldest = max(0, self.now_ms() - age // _MS)
         return Asked(
             name=name, entry=place, lock=place + b":lock",
             generations=(generation, generation + b"@" + tool.version.encode()),
@@ -182,7 +179,7 @@ class ResultCache:
                 if len(data) > asked.policy.limit_bytes:
                     use = CacheUse.TOO_LARGE
                 else:
-                    lasts = asked.policy.lasts // timedelta(milliseconds=1)
+                    lasts = asked.policy.lasts // _MS
                     made = (b"%015d" % self.now_ms() + generations + data, b"%d" % lasts)
                     use = CacheUse.STORED
             finally:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from netra_tools.cache import CacheUse
 from netra_tools.errors import (
@@ -12,7 +12,7 @@ from netra_tools.errors import (
     ToolFailed,
     ToolTimedOut,
 )
-from netra_tools.payload import Misfit, NotStorable, canonical, plain_arguments
+from netra_tools.payload import Misfit, NotStorable, as_json
 from netra_tools.run import RunId, RunState
 from netra_tools.store import Ending, NewRun, Stored
 from netra_tools.tool import Tool
@@ -54,8 +54,7 @@ class Outcome(Generic[R]):
     age: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedCall:
+class CheckedCall(NamedTuple):
     """A call that is in order."""
 
     tool: Tool[Any, Any]
@@ -70,9 +69,7 @@ def canonical_arguments(tool: Tool[Any, Any], arguments: object, *, limit_bytes:
         InvalidArguments: they don't fit, or no store would keep them unchanged.
     """
     try:
-        written = canonical(plain_arguments(arguments), limit_bytes=limit_bytes)
-        value = tool.input.read(written)
-        return tool.input.write(value, limit_bytes=limit_bytes)
+        return tool.input.rewrite(as_json(arguments, limit_bytes=limit_bytes), limit_bytes=limit_bytes)
     except NotStorable as error:
         raise InvalidArguments(tool.name, (str(error),)) from None
     except Misfit as error:

@@ -9,10 +9,12 @@ from typing import Any
 import asyncpg
 from sqlalchemy import exc, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.util import greenlet_spawn
 
 from netra_tools.errors import StoreUnavailable
 
+_MOST = 8
 _UNREACHABLE = (
     OSError,  # TimeoutError is one
     exc.InterfaceError,
@@ -40,56 +42,88 @@ class Statement:
 
 
 class Database:
-    """What PostgreSQL is asked through; a call that it does not answer raises `StoreUnavailable`."""
+    """What PostgreSQL is asked through, over at most 8 connections; what it doesn't answer raises `StoreUnavailable`.
+
+    The connections are made by the engine and taken out of its pool, whose way to the driver costs as much as a
+    round trip.
+
+    Raises:
+        ValueError: the engine's driver is not asyncpg.
+    """
 
     def __init__(self, engine: AsyncEngine, *, deadline: timedelta) -> None:
-        self._single = engine.execution_options(isolation_level="AUTOCOMMIT")
+        if engine.dialect.driver != "asyncpg":
+            raise ValueError("the engine's driver is not asyncpg; make it of a postgresql+asyncpg:// address")
+        self._engine = engine
         self._deadline = deadline.total_seconds()
+        self._room = asyncio.Semaphore(_MOST)
+        self._free: list[asyncpg.Connection] = []
+        self._closed = False
+
+    def close(self) -> None:
+        """Close the connections, those that are in use once they are given back."""
+        self._closed = True
+        self._forget()
 
     async def execute(self, statement: Statement, **values: object) -> list[Any]:
-        """Run one statement that commits by itself, and return its rows, whose columns have names."""
-        async with self._connected() as connection:
-            arguments = (values[name] for name in statement.names)
-            return list(await _driver(connection).fetch(statement.text, *arguments))
+        """Run one statement that commits by itself, and return its rows, whose columns have names.
 
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AsyncConnection]:
-        """Lend a connection, and terminate it where the block is not done by the deadline.
-
-        A statement that is cancelled instead waits for the server's answer, which a dead link never gives.
+        At the deadline its connection is terminated. A statement that is cancelled instead waits for the server's
+        answer, which a dead link never gives.
         """
         loop = asyncio.get_running_loop()
         due = loop.time() + self._deadline
         try:
-            async with asyncio.timeout_at(due):
-                connection = await _alive(self._single)
-            ending = loop.call_at(due, _driver(connection).terminate)
-            try:
-                yield connection
-            finally:
-                ending.cancel()
-                await connection.close()
+            async with self._lent(due) as connection:
+                ending = loop.call_at(due, connection.terminate)
+                try:
+                    return await connection.fetch(statement.text, *(values[name] for name in statement.names))
+                finally:
+                    ending.cancel()
         except Exception as error:
             if not _is_unreachable(error):
                 raise
+            self._forget()  # the others lead to the same server
             raise StoreUnavailable("PostgreSQL") from error
 
+    @asynccontextmanager
+    async def _lent(self, due: float) -> AsyncIterator[asyncpg.Connection]:
+        async with asyncio.timeout_at(due):
+            await self._room.acquire()
+        connection: asyncpg.Connection | None = None
+        try:
+            while self._free and (connection is None or connection.is_closed()):
+                connection = self._free.pop()
+            if connection is None or connection.is_closed():
+                async with asyncio.timeout_at(due):
+                    connection = await self._opened()
+            yield connection
+        except asyncio.CancelledError:
+            if connection is not None:
+                connection.terminate()  # an answer may be under way still
+            raise
+        finally:
+            self._room.release()
+            if connection is not None and not connection.is_closed():
+                self._free.append(connection)
+            if self._closed:
+                self._forget()
 
-async def _alive(engine: AsyncEngine) -> AsyncConnection:
-    """Open a connection, past those whose server went away while they lay in the pool."""
-    while True:
-        connection = await engine.connect()
-        if not _driver(connection).is_closed():
-            return connection
-        await connection.invalidate()
-        await connection.close()
+    def _forget(self) -> None:
+        while self._free:
+            self._free.pop().terminate()
 
-
-def _driver(connection: AsyncConnection) -> asyncpg.Connection:
-    assert connection.sync_connection is not None, "it is open"
-    driver = connection.sync_connection.connection.driver_connection
-    assert isinstance(driver, asyncpg.Connection), "the engine's driver is asyncpg"
-    return driver
+    async def _opened(self) -> asyncpg.Connection:
+        """Take a connection out of the engine's pool, past those whose server went away while they lay there."""
+        while True:
+            lent = await self._engine.raw_connection()
+            connection = lent.driver_connection
+            assert isinstance(connection, asyncpg.Connection), "the driver is asyncpg"
+            if not connection.is_closed():
+                lent.detach()
+                return connection
+            lent.invalidate()
+            await greenlet_spawn(lent.close)
 
 
 def _is_unreachable(error: BaseException) -> bool:

@@ -15,24 +15,18 @@ from netra_tools.background import Background
 from netra_tools.breaker import Breakers
 from netra_tools.cache import CacheUse, Kept, ResultCache
 from netra_tools.call import Call, CheckedCall, Outcome, canonical_arguments, ending_of, result_of
-from netra_tools.errors import (
-    CircuitOpen,
-    KeyReused,
-    PermissionDenied,
-    RunNotFound,
-    StillRunning,
-    StoreUnavailable,
-    ToolsError,
-)
+from netra_tools.errors import PermissionDenied, StoreUnavailable, ToolsError
 from netra_tools.events import Announcer, EventSink
 from netra_tools.memory import Memory
 from netra_tools.policy import ExecutorPolicy
 from netra_tools.registry import ToolRegistry
 from netra_tools.run import Caller, Run, RunId, check_name
-from netra_tools.signals import Signals, woken
-from netra_tools.store import Claim, Ending, NewRun, RunStore, Stored
+from netra_tools.runs import Runs
+from netra_tools.signals import Signals
+from netra_tools.store import NewRun, RunStore
+from netra_tools.takeover import Takeover
 from netra_tools.tool import Tool
-from netra_tools.worker import CANCEL, WAITING, Worker
+from netra_tools.worker import Worker
 
 R = TypeVar("R")
 
@@ -81,7 +75,9 @@ class ToolExecutor:
         chance = rng or random.SystemRandom()
         attempts = Attempts(self._breakers, chance, limit_bytes=policy.result_limit_bytes)
         announcer = Announcer(sink, deadline=policy.deadline)
-        self._worker = Worker(self._store, registry, attempts, announcer, self._signals, policy)
+        self._worker = Worker(self._store, attempts, announcer, self._signals, policy)
+        self._takeover = Takeover(self._store, registry, self._worker, self._signals, policy)
+        self._runs = Runs(self._store, self._worker, self._takeover, self._breakers, self._signals, policy)
         self._background = Background()
         self._missed = asyncio.Event()
 
@@ -89,7 +85,7 @@ class ToolExecutor:
         self._background.keep(self._signals.listen(self._connected))
         self._background.keep(self._catch_up())
         self._background.keep(self._worker.keep_leases())
-        self._background.keep(self._worker.take_over())
+        self._background.keep(self._takeover.go_on())
         try:
             async with asyncio.timeout(self._policy.deadline.total_seconds()):
                 await self._signals.connected.wait()
@@ -101,9 +97,11 @@ class ToolExecutor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            self._takeover.close()
             await self._worker.close()
         finally:
             await self._background.close()
+            self._store.close()
             await self._memory.close()
 
     async def run(self, call: Call[R], *, caller: Caller) -> Outcome[R]:
@@ -117,12 +115,12 @@ class ToolExecutor:
         checked = await self._check(call, caller)
         policy = checked.tool.cache
         if policy is None or call.bypass or call.key is not None:
-            run, data = await self._durable(checked)
+            run, data = await self._runs.result(checked)
             return Outcome(checked.tool.result.read(data), run, CacheUse.BYPASSED, timedelta(0))
         runs: list[RunId] = []
 
         async def compute() -> bytes:
-            run, data = await self._durable(checked)
+            run, data = await self._runs.result(checked)
             runs.append(run)
             return data
 
@@ -158,12 +156,7 @@ class ToolExecutor:
             CallRefused: as in `run`.
         """
         checked = await self._check(call, caller)
-        claim = await self._store.add(checked.new)
-        if claim is None:
-            return (await self._of_key(checked.new)).run.id
-        self._worker.poke()
-        await self._signals.send(WAITING, b"")
-        return claim.id
+        return await self._runs.submit(checked)
 
     async def result(self, run: RunId, *, caller: Caller, within: timedelta) -> Any:
         """Wait for the end of a run of the caller's tenant, and return its result.
@@ -173,7 +166,8 @@ class ToolExecutor:
             RunEnded: it ended without a result.
             StillRunning: it did not end *within* the time.
         """
-        stored = await self._ended(run, caller, asyncio.get_running_loop().time() + within.total_seconds())
+        due = asyncio.get_running_loop().time() + within.total_seconds()
+        stored = await self._runs.ended(run, caller.tenant, due)
         tool = self._registry.find(stored.run.tool, stored.run.version)
         return tool.result.read(result_of(run, ending_of(stored)))
 
@@ -183,10 +177,7 @@ class ToolExecutor:
         Raises:
             RunNotFound: the tenant has no such run.
         """
-        stored = await self._store.find(run, caller.tenant)
-        if stored is None:
-            raise RunNotFound
-        return stored.run
+        return (await self._runs.find(run, caller.tenant)).run
 
     async def cancel(self, run: RunId, *, caller: Caller) -> None:
         """Cancel a run of the caller's tenant, wherever it goes on; one that ended stays as it is.
@@ -194,12 +185,7 @@ class ToolExecutor:
         Raises:
             RunNotFound: the tenant has no such run.
         """
-        if not await self._store.request_cancel(run, caller.tenant):
-            await self.find(run, caller=caller)
-            return
-        self._worker.cancel(run)
-        self._worker.poke()
-        await self._signals.send(CANCEL, str(run).encode())
+        await self._runs.cancel(run, caller.tenant)
 
     async def invalidate(self, tool: str, *, version: str | None = None) -> None:
         """Void the cached results of a tool, or of one version, of every tenant."""
@@ -213,7 +199,8 @@ class ToolExecutor:
         self._background.check()
         named = call.tool
         tool = self._registry.find(*((named,) if isinstance(named, str) else (named.name, named.version)))
-        await self._permit(tool, caller)
+        if tool.permission is not None:
+            await self._permit(tool.name, tool.permission, caller)
         limit_bytes = self._policy.arguments_limit_bytes
         arguments = canonical_arguments(tool, call.arguments, limit_bytes=limit_bytes)
         if call.key is not None:
@@ -224,69 +211,15 @@ class ToolExecutor:
         new = NewRun(caller, tool.name, tool.version, arguments, patience, call.key)
         return CheckedCall(tool, new, asyncio.get_running_loop().time() + patience.total_seconds())
 
-    async def _permit(self, tool: Tool[Any, Any], caller: Caller) -> None:
-        if tool.permission is None:
-            return
-        if self._permits is None or not await self._permits.allowed(caller, tool.permission):
-            raise PermissionDenied(tool.name, tool.permission)
-
-    async def _durable(self, checked: CheckedCall) -> tuple[RunId, bytes]:
-        """Run a tool as a row, or find the row that the key belongs to."""
-        breaker = self._breakers.of(checked.tool)
-        if breaker is not None:
-            breaker.check()
-        claim = await self._store.begin(checked.new)
-        if claim is None:
-            stored = await self._of_key(checked.new)
-            if not stored.run.state.ended:
-                stored = await self._ended(stored.run.id, checked.new.caller, checked.due)
-            return stored.run.id, result_of(stored.run.id, ending_of(stored))
-        ending = await self._carried(claim, checked.tool)
-        if breaker is not None and ending.error == CircuitOpen.__name__:
-            breaker.check()
-        return claim.id, result_of(claim.id, ending)
-
-    async def _carried(self, claim: Claim, tool: Tool[Any, Any]) -> Ending:
-        task = self._worker.begin(claim, tool)
-        try:
-            ending = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self._worker.cancel(claim.id)
-            await asyncio.wait({task})
-            raise
-        if ending is None:
-            raise StoreUnavailable("PostgreSQL")  # its lease could not be kept
-        return ending
-
-    async def _of_key(self, new: NewRun) -> Stored:
-        assert new.key is not None, "only a key meets another run"
-        stored = await self._store.find_key(new.caller.tenant, new.tool, new.key)
-        if stored is None:
-            raise StoreUnavailable("PostgreSQL")  # it was purged meanwhile
-        if stored.arguments != new.arguments:
-            raise KeyReused(stored.run.id)
-        return stored
-
-    async def _ended(self, run: RunId, caller: Caller, due: float) -> Stored:
-        """Wait until a run ended: announced, or found by looking again."""
-        poll_s, loop = self._policy.poll_every.total_seconds(), asyncio.get_running_loop()
-        while True:
-            with self._worker.ended.waiting(str(run).encode()) as ended:
-                stored = await self._store.find(run, caller.tenant)
-                if stored is None:
-                    raise RunNotFound
-                if stored.run.state.ended:
-                    return stored
-                left = due - loop.time()
-                if left <= 0:
-                    raise StillRunning(run)
-                await woken(ended, min(left, poll_s))
+    async def _permit(self, tool: str, permission: str, caller: Caller) -> None:
+        if self._permits is None or not await self._permits.allowed(caller, permission):
+            raise PermissionDenied(tool, permission)
 
     def _connected(self) -> None:
         self._missed.set()
         self._cache.filled.wake_all()
         self._worker.ended.wake_all()
-        self._worker.poke()
+        self._takeover.poke()
 
     async def _catch_up(self) -> None:
         while True:

@@ -40,9 +40,11 @@ class Memory:
         self._deadline = deadline.total_seconds()
         self._room = asyncio.Semaphore(_MOST)
         self._free: list[AbstractConnection] = []
+        self._closed = False
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, those that are in use once they are given back."""
+        self._closed = True
         self._free.clear()
         await self._pool.disconnect(inuse_connections=True)
 
@@ -76,7 +78,7 @@ class Memory:
         return await self.ask(b"EVAL", script, b"%d" % len(keys), *keys, *arguments)
 
     async def _give_back(self, connection: AbstractConnection, *, whole: bool) -> None:
-        if whole:
+        if whole and not self._closed:
             self._free.append(connection)
             return
         await connection.disconnect(nowait=True)  # a reply may be under way still

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import jsonschema_rs
-from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, from_json
+from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -50,6 +50,9 @@ class Codec(Protocol[T_co]):
             NotStorable: no JSON says the same, or not one that every store keeps.
         """
 
+    def rewrite(self, data: bytes, *, limit_bytes: int) -> bytes:
+        """Read a value and write it as canonical JSON; raises what both do."""
+
 
 class Typed(Generic[T]):
     """Values of a pydantic model, or of any type that pydantic knows."""
@@ -66,10 +69,16 @@ class Typed(Generic[T]):
 
     def write(self, value: object, *, limit_bytes: int) -> bytes:
         try:
-            checked = self._adapter.validate_python(value)
-            plain = self._adapter.dump_python(checked, mode="json")
+            return self._written(self._adapter.validate_python(value), limit_bytes)
         except ValidationError as error:
             raise Misfit(_problems(error)) from None
+
+    def rewrite(self, data: bytes, *, limit_bytes: int) -> bytes:
+        return self._written(self.read(data), limit_bytes)
+
+    def _written(self, checked: T, limit_bytes: int) -> bytes:
+        try:
+            plain = self._adapter.dump_python(checked, mode="json")
         except (PydanticSerializationError, RecursionError, ValueError) as error:
             raise NotStorable("JSON has no form for it, or it is nested too deep") from error
         data = canonical(plain, limit_bytes=limit_bytes)
@@ -98,6 +107,9 @@ class Schema:
         data = canonical(value, limit_bytes=limit_bytes)
         self._check(value)
         return data
+
+    def rewrite(self, data: bytes, *, limit_bytes: int) -> bytes:
+        return canonical(self.read(data), limit_bytes=limit_bytes)
 
     def _check(self, value: object) -> None:
         problems = []
@@ -140,9 +152,19 @@ def canonical(value: Any, *, limit_bytes: int) -> bytes:
     return data
 
 
-def plain_arguments(arguments: object) -> Any:
-    """Give a call's arguments as plain values, whether a model's mapping or a pydantic model."""
-    return arguments.model_dump(mode="json") if isinstance(arguments, BaseModel) else arguments
+def as_json(arguments: object, *, limit_bytes: int) -> bytes:
+    """Write a call's arguments, plain values or a pydantic model, as some JSON.
+
+    Raises:
+        NotStorable: it has none, or a longer one.
+    """
+    try:
+        data = to_json(arguments, inf_nan_mode="constants")
+    except PydanticSerializationError as error:
+        raise NotStorable("JSON has no form for it, or it is nested too deep") from error
+    if len(data) > limit_bytes:
+        raise NotStorable(f"it is longer than {limit_bytes:,} bytes as JSON")
+    return data
 
 
 def _depth(value: Any) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -80,8 +80,7 @@ _PURGE = Statement(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewRun:
+class NewRun(NamedTuple):
     """A run about to be written."""
 
     caller: Caller
@@ -94,7 +93,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that is held here, until its lease is over."""
+    """A run that is held here, until its lease is over; `awaited` where another process may wait for its end."""
 
     id: RunId
     holder: UUID
@@ -106,6 +105,7 @@ class Claim:
     claims: int
     cancel_requested: bool
     left: timedelta
+    awaited: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +136,10 @@ class RunStore:
         self._namespace = namespace
         self._lease = lease
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
     async def begin(self, new: NewRun) -> Claim | None:
         """Write a run that is held here and running; None where the key is another run's."""
         return await self._add(_BEGIN, new, self._lease, RunState.RUNNING)
@@ -158,7 +162,7 @@ class RunStore:
         return Claim(
             id=run, holder=holder, caller=caller, tool=new.tool, version=new.version,
             arguments=new.arguments, state=state, claims=1, cancel_requested=False,
-            left=new.patience,
+            left=new.patience, awaited=new.key is not None or state is RunState.PENDING,
         )  # fmt: skip
 
     async def start(self, claim: Claim) -> bool | None:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Final, Generic, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -113,7 +114,7 @@ class Tool(Generic[I, R]):
         """Make a tool whose input and result are pydantic models, or types that pydantic knows."""
         return cls(name, call, Typed(input), Typed(result), **rules)
 
-    @property
+    @cached_property
     def patience(self) -> timedelta:
         """How long a run with all its attempts takes at most, unless its caller says otherwise."""
         waits = self.retry.longest_wait * (self.retry.attempts - 1)

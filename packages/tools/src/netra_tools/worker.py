@@ -1,94 +1,99 @@
-"""The runs that a process holds: start them, keep their leases, take up those that others left."""
+"""The runs that a process holds: begin them, keep their leases, and write how they end."""
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from netra_tools.attempts import Attempts
-from netra_tools.errors import StoreUnavailable, ToolNotFound
+from netra_tools.errors import StoreUnavailable
 from netra_tools.events import Announcer
 from netra_tools.policy import ExecutorPolicy
-from netra_tools.registry import ToolRegistry
 from netra_tools.run import RunId, RunState
 from netra_tools.signals import Signals, Waiters
-from netra_tools.store import Claim, Ending, RunStore
-from netra_tools.tool import Tool, WhenLost
+from netra_tools.store import Claim, Ending, NewRun, RunStore
+from netra_tools.tool import Tool
 
+T = TypeVar("T")
 CANCEL: Final = b"cancel"
 ENDED: Final = b"ended"
-WAITING: Final = b"waiting"
 CANCELLED: Final = Ending(RunState.CANCELLED, error="Cancelled", message="it was cancelled")
-_TIMED_OUT: Final = Ending(RunState.TIMED_OUT, error="TimedOut", message="no answer in time")
-_LOST: Final = Ending(RunState.FAILED, error="WorkerLost", message="its worker was lost while the tool ran")
+TIMED_OUT: Final = Ending(RunState.TIMED_OUT, error="TimedOut", message="no answer in time")
 _AGAIN_S = 0.1
 
 
-@dataclass(eq=False)
-class _Held:
-    """A run that goes on here; what is set in `stop` ends it, None where another process has it now."""
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that was begun here, and how it ended; None where its lease could not be kept."""
 
-    claim: Claim
-    held_until: float
-    stop: "asyncio.Future[Ending | None]" = field(default_factory=lambda: asyncio.Future())
+    run: RunId
+    ending: Ending | None
+
+
+class Stop:
+    """Ends a run that goes on here, once; with None where another process may have it now."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Future[Ending | None] = asyncio.get_running_loop().create_future()
 
     def end(self, ending: Ending | None) -> None:
-        if not self.stop.done():
-            self.stop.set_result(ending)
+        """Let the run end so, unless it ends already."""
+        if not self.told.done():
+            self.told.set_result(ending)
+
+
+@dataclass(eq=False, slots=True)
+class _Held:
+    """A run that goes on here, and how long it is held, by this process's clock."""
+
+    claim: Claim
+    stop: Stop
+    held_until: float
 
 
 class Worker:
     """Carry runs from claim to end; every task is kept here until it is done."""
 
     def __init__(
-        self, store: RunStore, registry: ToolRegistry, attempts: Attempts, announcer: Announcer,
-        signals: Signals, policy: ExecutorPolicy,
-    ) -> None:  # fmt: skip
+        self, store: RunStore, attempts: Attempts, announcer: Announcer, signals: Signals, policy: ExecutorPolicy
+    ) -> None:
         self.ended = Waiters()
         self._store = store
-        self._registry = registry
         self._attempts = attempts
         self._announcer = announcer
         self._signals = signals
-        self._policy = policy
         self._lease_s = policy.lease.total_seconds()
+        self._grace_s = policy.grace.total_seconds()
+        self._closing = False
         self._held: dict[RunId, _Held] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._strays: set[asyncio.Task[Any]] = set()
-        self._taken: set[asyncio.Task[Ending | None]] = set()
-        self._poked = asyncio.Event()
         signals.on(CANCEL, self._cancel_told)
         signals.on(ENDED, self.ended.wake)
-        signals.on(WAITING, lambda _: self._poked.set())
 
-    def begin(self, claim: Claim, tool: Tool[Any, Any]) -> "asyncio.Task[Ending | None]":
-        """Carry a run to its end in a task of its own, which gives how it ended; None where it was lost."""
-        held = self._hold(claim)
-        return self._kept(self._carried(held, tool))
+    def begin(self, new: NewRun, tool: Tool[Any, Any], stop: Stop) -> "asyncio.Task[Begun | None]":
+        """Write a run and carry it to its end, in a task of its own; None where its key is another run's."""
+        return self.keep(self._begun(new, tool, stop))
 
     def cancel(self, run: RunId) -> None:
         """Cancel a run if it is held here."""
         if run in self._held:
-            self._held[run].end(CANCELLED)
-
-    def poke(self) -> None:
-        """Look at once for runs that nobody holds."""
-        self._poked.set()
+            self._held[run].stop.end(CANCELLED)
 
     async def close(self) -> None:
         """Cancel what goes on, and wait until it is written down."""
+        self._closing = True
         for held in list(self._held.values()):
-            held.end(CANCELLED)
+            held.stop.end(CANCELLED)
         while self._tasks:
             await asyncio.wait(set(self._tasks))
         for stray in set(self._strays):
             stray.cancel()
         if self._strays:
-            await asyncio.wait(set(self._strays), timeout=self._policy.grace.total_seconds())
+            await asyncio.wait(set(self._strays), timeout=self._grace_s)
 
     async def keep_leases(self) -> None:
-        """Renew the leases of held runs, for ever; a run whose lease can't be kept is ended in time."""
+        """Renew the leases of held runs, for ever."""
         while True:
             await asyncio.sleep(self._lease_s / 3)
             claims = [held.claim for held in self._held.values()]
@@ -98,103 +103,27 @@ class Worker:
             try:
                 kept = await self._store.renew(claims)
             except StoreUnavailable:
-                kept = None
+                continue  # each run watches its own lease
             for claim in claims:
                 held = self._held.get(claim.id)
                 if held is not None and held.claim is claim:
                     self._judge(held, kept, asked)
 
-    async def take_over(self) -> None:
-        """Take up runs whose lease is over, for ever."""
-        while True:
-            try:
-                async with asyncio.timeout(self._policy.poll_every.total_seconds()):
-                    await self._poked.wait()
-            except TimeoutError:
-                pass
-            self._poked.clear()
-            try:
-                await self._take()
-            except StoreUnavailable:
-                await asyncio.sleep(_AGAIN_S)
-
-    async def _take(self) -> None:
-        room = self._policy.taken_at_once - len(self._taken)
-        while room > 0:
-            tools = [(tool.name, tool.version) for tool in self._registry]
-            claims = await self._store.take(tools, most=room)
-            for claim in claims:
-                task = self._kept(self._resume(claim))
-                self._taken.add(task)
-                task.add_done_callback(self._taken_done)
-            if len(claims) < room:
-                return
-            room = self._policy.taken_at_once - len(self._taken)
-
-    def _taken_done(self, task: "asyncio.Task[Ending | None]") -> None:
-        self._taken.discard(task)
-        self._poked.set()  # there is room again
-
-    async def _resume(self, claim: Claim) -> Ending | None:
-        try:
-            tool = self._registry.find(claim.tool, claim.version)
-        except ToolNotFound:
-            return await self._end(claim, _TIMED_OUT)  # only claimed because its time is over
-        if claim.cancel_requested:
-            return await self._end(claim, CANCELLED)
-        if claim.left <= timedelta(0):
-            return await self._end(claim, _TIMED_OUT)
-        repeatable = tool.when_lost is WhenLost.REPEAT and claim.claims < self._policy.most_claims
-        if claim.state is RunState.RUNNING and not repeatable:
-            return await self._end(claim, _LOST)
-        cancelled = await self._store.start(claim)
-        if cancelled is None:
-            return None
-        held = self._hold(claim)
-        if cancelled:
-            held.end(CANCELLED)
-        return await self._carried(held, tool)
-
-    async def _end(self, claim: Claim, ending: Ending) -> Ending | None:
-        """End a run without calling its tool."""
-        if await self._store.start(claim) is None:
-            return None
-        return await self._written(claim, ending, asyncio.get_running_loop().time() + self._lease_s)
-
-    def _hold(self, claim: Claim) -> _Held:
-        held = self._held[claim.id] = _Held(claim, asyncio.get_running_loop().time() + self._lease_s)
-        return held
-
-    async def _carried(self, held: _Held, tool: Tool[Any, Any]) -> Ending | None:
-        """Call the tool for a running run, and write how it ended."""
-        claim = held.claim
+    async def carry(self, claim: Claim, tool: Tool[Any, Any], stop: Stop, asked: float) -> Ending | None:
+        """Call the tool for a running run, and write how it ended; its lease was *asked* for then."""
+        held = _Held(claim, stop, asked + self._lease_s)
+        self._held[claim.id] = held
+        if self._closing:
+            stop.end(CANCELLED)
         try:
             await self._announcer.executing(claim)
             ending = await self._called(held, tool)
-            return None if ending is None else await self._written(claim, ending, held.held_until)
+            return None if ending is None else await self.write(claim, ending, until=held.held_until)
         finally:
-            del self._held[claim.id]
+            if self._held.get(claim.id) is held:  # it may be held here anew
+                del self._held[claim.id]
 
-    async def _called(self, held: _Held, tool: Tool[Any, Any]) -> Ending | None:
-        """Call the tool; a tool that does not stop when it is told to is waited for no longer than `grace`."""
-        if held.stop.done():
-            return held.stop.result()
-        calling = asyncio.create_task(self._attempts.make(tool, held.claim), name=f"tool {tool.name}")
-        left = max(0.0, held.claim.left.total_seconds())
-        either: set[asyncio.Future[Any]] = {calling, held.stop}
-        await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        if not calling.done():
-            calling.cancel()
-            await asyncio.wait({calling}, timeout=self._policy.grace.total_seconds())
-            if not calling.done():
-                self._strays.add(calling)
-                calling.add_done_callback(self._strays.discard)
-            return held.stop.result() if held.stop.done() else _TIMED_OUT
-        if calling.cancelled():
-            return Ending(RunState.FAILED, error="CancelledError", message="it gave up by itself")
-        return calling.result()
-
-    async def _written(self, claim: Claim, ending: Ending, until: float) -> Ending | None:
+    async def write(self, claim: Claim, ending: Ending, *, until: float) -> Ending | None:
         """Write how the run ended, and again while PostgreSQL is away and the lease lasts."""
         while True:
             try:
@@ -205,36 +134,76 @@ class Worker:
                 if asyncio.get_running_loop().time() >= until:
                     raise
                 await asyncio.sleep(_AGAIN_S)
-        name = str(claim.id).encode()
-        self.ended.wake(name)
+        self._told(claim)
         await self._announcer.completed(claim, ending)
-        telling = asyncio.create_task(self._signals.send(ENDED, name))
-        self._tasks.add(telling)
-        telling.add_done_callback(self._tasks.discard)
         return ending
 
-    def _judge(self, held: _Held, kept: dict[RunId, bool] | None, asked: float) -> None:
-        if kept is None:
-            if asked > held.held_until - self._lease_s / 3:
-                held.end(None)  # before another may take it up
-        elif held.claim.id not in kept:
-            held.end(None)
-        else:
-            held.held_until = asked + self._lease_s
-            if kept[held.claim.id]:
-                held.end(CANCELLED)
-
-    def _cancel_told(self, about: bytes) -> None:
-        for run in [run for run in self._held if str(run).encode() == about]:
-            self.cancel(run)
-
-    def _kept(self, work: Coroutine[Any, Any, Ending | None]) -> "asyncio.Task[Ending | None]":
+    def keep(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
+        """Do *work* in a task that `close` waits for."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
 
-    def _done(self, task: "asyncio.Task[Ending | None]") -> None:
+    async def _begun(self, new: NewRun, tool: Tool[Any, Any], stop: Stop) -> Begun | None:
+        asked = asyncio.get_running_loop().time()
+        claim = await self._store.begin(new)
+        return None if claim is None else Begun(claim.id, await self.carry(claim, tool, stop, asked))
+
+    async def _called(self, held: _Held, tool: Tool[Any, Any]) -> Ending | None:
+        """Call the tool; a tool that does not stop when it is told to is waited for no longer than `grace`."""
+        told = held.stop.told
+        if told.done():
+            return told.result()
+        calling = asyncio.create_task(self._attempts.make(tool, held.claim), name=f"tool {tool.name}")
+        await self._watched(held, calling)
+        if not calling.done():
+            calling.cancel()
+            await asyncio.wait({calling}, timeout=self._grace_s)
+            if not calling.done():
+                self._strays.add(calling)
+                calling.add_done_callback(self._strays.discard)
+            return told.result()
+        if calling.cancelled():
+            return Ending(RunState.FAILED, error="CancelledError", message="it gave up by itself")
+        return calling.result()
+
+    async def _watched(self, held: _Held, calling: "asyncio.Task[Ending]") -> None:
+        """Wait for the tool, until it is to stop: in time before another may take the run up, for one."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + held.claim.left.total_seconds()
+        either: set[asyncio.Future[Any]] = {calling, held.stop.told}
+        margin_s = min(self._grace_s, self._lease_s / 3)
+        while not any(one.done() for one in either):
+            lapses = held.held_until - margin_s
+            if (now := loop.time()) >= due:
+                held.stop.end(TIMED_OUT)
+            elif now >= lapses:
+                held.stop.end(None)
+            else:
+                left = min(due, lapses) - now
+                await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+
+    def _told(self, claim: Claim) -> None:
+        """Wake who waits for the end of a run, elsewhere too if anybody may."""
+        name = str(claim.id).encode()
+        self.ended.wake(name)
+        if claim.awaited:
+            self.keep(self._signals.send(ENDED, name))
+
+    def _judge(self, held: _Held, kept: dict[RunId, bool], asked: float) -> None:
+        if held.claim.id not in kept:
+            held.stop.end(None)
+            return
+        held.held_until = asked + self._lease_s
+        if kept[held.claim.id]:
+            held.stop.end(CANCELLED)
+
+    def _cancel_told(self, about: bytes) -> None:
+        for run in [run for run in self._held if str(run).encode() == about]:
+            self.cancel(run)
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # who waits for it hears of it; a run that was taken up is taken up again
