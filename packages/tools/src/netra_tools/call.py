@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from netra_tools.cache import CacheUse
 from netra_tools.errors import (
@@ -13,11 +13,13 @@ from netra_tools.errors import (
     ToolTimedOut,
 )
 from netra_tools.payload import Misfit, NotStorable, as_json
-from netra_tools.run import RunId, RunState
+from netra_tools.run import RunId, RunState, check_name
 from netra_tools.store import Ending, NewRun, Stored
 from netra_tools.tool import Tool
 
 R = TypeVar("R")
+_SHORTEST: Final = timedelta(milliseconds=1)
+_LONGEST: Final = timedelta(days=366)
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,23 @@ def canonical_arguments(tool: Tool[Any, Any], arguments: object, *, limit_bytes:
         raise InvalidArguments(tool.name, (str(error),)) from None
     except Misfit as error:
         raise InvalidArguments(tool.name, error.problems) from None
+
+
+def checked_terms(tool: Tool[Any, Any], call: Call[Any]) -> timedelta:
+    """Check a call's key and time, and return how long the run may take.
+
+    Raises:
+        InvalidArguments: no store would keep the key, or the time is shorter than 1 ms or longer than a year.
+    """
+    patience = tool.patience if call.within is None else call.within
+    if not _SHORTEST <= patience <= _LONGEST:
+        raise InvalidArguments(tool.name, ("within: it lies between 1 ms and 366 days",))
+    try:
+        if call.key is not None:
+            check_name(call.key)
+    except ValueError as error:
+        raise InvalidArguments(tool.name, (f"key: {error}",)) from None
+    return patience
 
 
 def ending_of(stored: Stored) -> Ending:

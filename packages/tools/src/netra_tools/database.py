@@ -46,14 +46,9 @@ class Database:
 
     The connections are made by the engine and taken out of its pool, whose way to the driver costs as much as a
     round trip.
-
-    Raises:
-        ValueError: the engine's driver is not asyncpg.
     """
 
     def __init__(self, engine: AsyncEngine, *, deadline: timedelta) -> None:
-        if engine.dialect.driver != "asyncpg":
-            raise ValueError("the engine's driver is not asyncpg; make it of a postgresql+asyncpg:// address")
         self._engine = engine
         self._deadline = deadline.total_seconds()
         self._room = asyncio.Semaphore(_MOST)
@@ -118,7 +113,7 @@ class Database:
         while True:
             lent = await self._engine.raw_connection()
             connection = lent.driver_connection
-            assert isinstance(connection, asyncpg.Connection), "the driver is asyncpg"
+            assert isinstance(connection, asyncpg.Connection), "the engine's driver is asyncpg"
             if not connection.is_closed():
                 lent.detach()
                 return connection

@@ -14,15 +14,23 @@ from netra_tools.attempts import Attempts
 from netra_tools.background import Background
 from netra_tools.breaker import Breakers
 from netra_tools.cache import CacheUse, Kept, ResultCache
-from netra_tools.call import Call, CheckedCall, Outcome, canonical_arguments, ending_of, result_of
+from netra_tools.call import (
+    Call,
+    CheckedCall,
+    Outcome,
+    canonical_arguments,
+    checked_terms,
+    ending_of,
+    result_of,
+)
 from netra_tools.errors import PermissionDenied, StoreUnavailable, ToolsError
 from netra_tools.events import Announcer, EventSink
 from netra_tools.memory import Memory
 from netra_tools.policy import ExecutorPolicy
 from netra_tools.registry import ToolRegistry
-from netra_tools.run import Caller, Run, RunId, check_name
+from netra_tools.run import Caller, Run, RunId
 from netra_tools.runs import Runs
-from netra_tools.signals import Signals
+from netra_tools.signals import Signals, woken
 from netra_tools.store import NewRun, RunStore
 from netra_tools.takeover import Takeover
 from netra_tools.tool import Tool
@@ -65,6 +73,7 @@ class ToolExecutor:
     ) -> None:
         policy = policy or ExecutorPolicy()
         self._policy = policy
+        self._deadline_s = policy.deadline.total_seconds()
         self._registry = registry
         self._permits = permits
         self._memory = Memory(redis, deadline=policy.deadline)
@@ -87,17 +96,20 @@ class ToolExecutor:
         self._background.keep(self._worker.keep_leases())
         self._background.keep(self._takeover.go_on())
         try:
-            async with asyncio.timeout(self._policy.deadline.total_seconds()):
-                await self._signals.connected.wait()
-        except TimeoutError:
-            pass  # without Redis tools run all the same
+            await woken(self._signals.connected, self._deadline_s)  # without Redis tools run all the same
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        self._takeover.close()
         try:
-            self._takeover.close()
             await self._worker.close()
         finally:
             await self._background.close()
@@ -135,7 +147,13 @@ class ToolExecutor:
     async def run_many(
         self, calls: Sequence[Call[Any]], *, caller: Caller, limit: int = 8
     ) -> tuple[Outcome[Any] | ToolsError, ...]:
-        """Run several tools, at most *limit* at once; gives a result or an error for each, in the order asked."""
+        """Run several tools, at most *limit* at once; gives a result or an error for each, in the order asked.
+
+        Raises:
+            ValueError: *limit* is less than one.
+        """
+        if limit < 1:
+            raise ValueError("limit is at least one call at once")
         room = asyncio.Semaphore(limit)
 
         async def one(call: Call[Any]) -> Outcome[Any] | ToolsError:
@@ -166,6 +184,7 @@ class ToolExecutor:
             RunEnded: it ended without a result.
             StillRunning: it did not end *within* the time.
         """
+        self._background.check()
         due = asyncio.get_running_loop().time() + within.total_seconds()
         stored = await self._runs.ended(run, caller.tenant, due)
         tool = self._registry.find(stored.run.tool, stored.run.version)
@@ -177,6 +196,7 @@ class ToolExecutor:
         Raises:
             RunNotFound: the tenant has no such run.
         """
+        self._background.check()
         return (await self._runs.find(run, caller.tenant)).run
 
     async def cancel(self, run: RunId, *, caller: Caller) -> None:
@@ -185,14 +205,17 @@ class ToolExecutor:
         Raises:
             RunNotFound: the tenant has no such run.
         """
+        self._background.check()
         await self._runs.cancel(run, caller.tenant)
 
     async def invalidate(self, tool: str, *, version: str | None = None) -> None:
         """Void the cached results of a tool, or of one version, of every tenant."""
+        self._background.check()
         await self._cache.invalidate(tool, version)
 
     async def purge(self, *, kept: timedelta) -> int:
         """Delete up to 1,000 runs that ended longer ago than *kept*; returns how many it deleted."""
+        self._background.check()
         return await self._store.purge(kept)
 
     async def _check(self, call: Call[Any], caller: Caller) -> CheckedCall:
@@ -203,16 +226,19 @@ class ToolExecutor:
             await self._permit(tool.name, tool.permission, caller)
         limit_bytes = self._policy.arguments_limit_bytes
         arguments = canonical_arguments(tool, call.arguments, limit_bytes=limit_bytes)
-        if call.key is not None:
-            check_name(call.key)
-        patience = tool.patience if call.within is None else call.within
-        if patience < timedelta(milliseconds=1):
-            raise ValueError("within is at least one millisecond")
+        patience = checked_terms(tool, call)
         new = NewRun(caller, tool.name, tool.version, arguments, patience, call.key)
         return CheckedCall(tool, new, asyncio.get_running_loop().time() + patience.total_seconds())
 
     async def _permit(self, tool: str, permission: str, caller: Caller) -> None:
-        if self._permits is None or not await self._permits.allowed(caller, permission):
+        if self._permits is None:
+            raise PermissionDenied(tool, permission)
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                allowed = await self._permits.allowed(caller, permission)
+        except Exception as error:
+            raise StoreUnavailable("who grants permissions") from error
+        if not allowed:
             raise PermissionDenied(tool, permission)
 
     def _connected(self) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import jsonschema_rs
@@ -11,6 +11,8 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+_LONGEST_PLACE: Final = 100
+_MOST_PROBLEMS: Final = 5
 DEEPEST: Final = 100  # levels of arrays and objects: every reader of JSON takes that many
 _NUL: Final = b"\\u0000"
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -114,9 +116,8 @@ class Schema:
     def _check(self, value: object) -> None:
         problems = []
         for error in self._validator.iter_errors(value):
-            where = "/".join(str(part) for part in error.instance_path) or "the whole"
-            problems.append(f"{where}: {error.kind.name}")
-            if len(problems) == 5:
+            problems.append(f"{_place(error.instance_path)}: {error.kind.name}")
+            if len(problems) == _MOST_PROBLEMS:
                 break
         if problems:
             raise Misfit(tuple(problems))
@@ -199,4 +200,10 @@ def _not_finite(value: Any) -> bool:
 
 def _problems(error: ValidationError) -> tuple[str, ...]:
     found = error.errors(include_input=False, include_context=False, include_url=False)
-    return tuple(f"{'/'.join(map(str, one['loc'])) or 'the whole'}: {one['type']}" for one in found)
+    return tuple(f"{_place(one['loc'])}: {one['type']}" for one in found[:_MOST_PROBLEMS])
+
+
+def _place(path: Iterable[object]) -> str:
+    """Name a place, briefly: the names in it are the caller's."""
+    place = "/".join(map(str, path)) or "the whole"
+    return place if len(place) <= _LONGEST_PLACE else f"{place[:_LONGEST_PLACE]}…"

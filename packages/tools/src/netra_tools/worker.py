@@ -36,6 +36,11 @@ class Stop:
     def __init__(self) -> None:
         self.told: asyncio.Future[Ending | None] = asyncio.get_running_loop().create_future()
 
+    @property
+    def lost(self) -> bool:
+        """Whether another process may have the run."""
+        return self.told.done() and self.told.result() is None
+
     def end(self, ending: Ending | None) -> None:
         """Let the run end so, unless it ends already."""
         if not self.told.done():
@@ -96,7 +101,7 @@ class Worker:
         """Renew the leases of held runs, for ever."""
         while True:
             await asyncio.sleep(self._lease_s / 3)
-            claims = [held.claim for held in self._held.values()]
+            claims = [held.claim for held in self._held.values() if not held.stop.lost]
             if not claims:
                 continue
             asked = asyncio.get_running_loop().time()
