@@ -1,17 +1,21 @@
 """The tools that come along answer exactly, and can do no harm."""
 
+import asyncio
 import csv
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netra_fixtures import Goal, PostgresEndpoint, Tier, business_value
+from netra_fixtures import Goal, PostgresEndpoint, Tier, business_value, within
 from netra_tools import Call, Caller, ToolError, ToolExecutor, ToolFailed
 from netra_tools.bills import bills_tool
 from netra_tools.prices import TokenPrice, TokenUse, token_cost, token_cost_tool
@@ -125,9 +129,32 @@ async def test_bills_are_asked_in_sql(open_tools: OpenTools, alice: Caller, bill
     assert found.columns == ("ServiceName", "cost")
 
 
+async def test_bills_in_parquet_are_asked_alike(open_tools: OpenTools, alice: Caller, tmp_path: Path) -> None:
+    """What a cloud exports is asked as it is."""
+    file = tmp_path / "bill.parquet"
+    with duckdb.connect() as connection:
+        connection.sql("select 'S3' as ServiceName, 1.1::decimal(18, 2) as BilledCost").write_parquet(str(file))
+    tools = await open_tools(bills_tool({"bill": file}))
+
+    found = (await tools.run(Call("query_bills", {"sql": "select * from bill"}), caller=alice)).result
+
+    assert found.rows == (("S3", "1.10"),)
+
+
+async def test_a_question_about_bills_fills_no_disk(open_tools: OpenTools, alice: Caller, bill: Path) -> None:
+    """A question that needs more memory than it may take is refused, and not put on the disk of the machine."""
+    tools = await open_tools(bills_tool({"bill": bill}, memory_mb=20))
+    sql = "select range, md5(range::varchar) from range(3000000) order by 2"
+
+    with pytest.raises(ToolFailed, match="OutOfMemory"):
+        await tools.run(Call("query_bills", {"sql": sql}), caller=alice)
+
+
 @pytest.mark.parametrize(
     ("sql", "told"),
     [
+        ("select * from read_text('/etc/passwd')", "refuses"),
+        ("select * from glob('/etc/*')", "refuses"),
         ("select * from read_csv('/etc/passwd')", "refuses"),
         ("select * from '/etc/passwd'", "refuses"),
         ("copy bill to '/tmp/stolen.csv'", "SELECT"),
@@ -146,12 +173,38 @@ async def test_bills_show_nothing_else(
         await tools.run(Call("query_bills", {"sql": sql}), caller=alice)
 
 
+@pytest.mark.parametrize("milliseconds", [1, 5, 20, 300])
 async def test_a_question_that_never_ends_is_interrupted(
-    open_tools: OpenTools, alice: Caller, bill: Path
+    open_tools: OpenTools, alice: Caller, bill: Path, milliseconds: int
 ) -> None:
     """DuckDB itself stops, so that no thread goes on for an answer that nobody waits for."""
-    tools = await open_tools(bills_tool({"bill": bill}, timeout=timedelta(seconds=0.3)))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    tools = await open_tools(bills_tool({"bill": bill}, timeout=timedelta(milliseconds=milliseconds)))
     sql = "select sum(a.range * b.range) from range(10000000) a, range(10000000) b"
 
     with pytest.raises(Exception, match="not done in time"):
         await tools.run(Call[Any]("query_bills", {"sql": sql}), caller=alice)
+
+    async with within(seconds=20):
+        await asyncio.to_thread(lambda: None)  # the only thread there is has nothing else to do any more
+
+
+async def test_sql_tells_infinities_in_words(
+    open_tools: OpenTools, postgres_endpoint: PostgresEndpoint, alice: Caller
+) -> None:
+    """One odd value in a table takes no answer along."""
+    tools = await open_tools(sql_tool(postgres_endpoint.dsn))
+    sql = "select 'infinity'::float8, 'NaN'::float8, 0.5::float8"
+
+    found = (await tools.run(Call("query_sql", {"sql": sql}), caller=alice)).result
+
+    assert found.rows == (("inf", "nan", 0.5),)
+
+
+def test_a_price_of_many_digits_is_not_rounded() -> None:
+    """Exact means exact, however a price is written."""
+    price = TokenPrice(input="0.1234567890123456789012345", output="0")
+
+    cost = token_cost(TokenUse(model="m", input=987_654_321_987_653), price)
+
+    assert Fraction(cost.total) == Fraction(price.input) * 987_654_321_987_653 / 1_000_000

@@ -1,6 +1,7 @@
 """A tool that asks FOCUS bills, files of CSV or Parquet, with DuckDB; the extra `netra-tools[bills]`."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from netra_tools.errors import ToolError
 from netra_tools.tool import Context, Tool
 
 _READERS: Final = {".csv": "read_csv", ".gz": "read_csv", ".parquet": "read_parquet"}
+_AGAIN_S: Final = 0.05
 
 
 class BillQuestion(BaseModel):
@@ -39,6 +41,10 @@ def bills_tool(
 ) -> Tool[BillQuestion, BillAnswer]:  # fmt: skip
     """Make a tool that asks the *bills*, files by the name of their table, and can reach no other file.
 
+    Args:
+        rows: how many are returned at most.
+        memory_mb: what a question may take; nothing is spilled to disk.
+
     Raises:
         ValueError: a file is neither CSV nor Parquet, or a name can't be a table's.
     """
@@ -47,32 +53,36 @@ def bills_tool(
             raise ValueError("bills are .csv, .csv.gz or .parquet files, by names that are identifiers")
 
     async def ask(question: BillQuestion, _: Context) -> BillAnswer:
-        connection = duckdb.connect(":memory:")
-        asking = asyncio.create_task(asyncio.to_thread(_asked, connection, bills, question, rows, memory_mb))
+        connection = duckdb.connect(":memory:", config={"memory_limit": f"{memory_mb}MB", "temp_directory": ""})
+        asking = asyncio.create_task(asyncio.to_thread(_asked, connection, bills, question, rows))
         try:
             return await asyncio.shield(asking)
         except asyncio.CancelledError:
-            connection.interrupt()
-            await asyncio.wait({asking})
-            if not asking.cancelled():
-                asking.exception()
+            await asyncio.shield(_stopped(connection, asking))
             raise
 
     settings = {"description": f"Ask FOCUS bills: {', '.join(sorted(bills))}.", **rules}
     return Tool.typed(name, ask, BillQuestion, BillAnswer, timeout=timeout, **settings)
 
 
+async def _stopped(connection: duckdb.DuckDBPyConnection, asking: "asyncio.Task[BillAnswer]") -> None:
+    """Interrupt until the thread is done: an interrupt that comes between two statements is lost."""
+    while not asking.done():
+        with contextlib.suppress(duckdb.ConnectionException):  # it is closed already
+            connection.interrupt()
+        await asyncio.wait({asking}, timeout=_AGAIN_S)
+    if not asking.cancelled():
+        asking.exception()
+
+
 def _asked(
-    connection: duckdb.DuckDBPyConnection, bills: Mapping[str, Path], question: BillQuestion, limit: int,
-    memory_mb: int,
-) -> BillAnswer:  # fmt: skip
+    connection: duckdb.DuckDBPyConnection, bills: Mapping[str, Path], question: BillQuestion, limit: int
+) -> BillAnswer:
     try:
         for table, file in bills.items():
-            reader = getattr(connection, _READERS[file.suffix])
-            reader(str(file)).create_view(table) if file.suffix == ".parquet" else reader(
-                str(file), all_varchar=False
-            ).create(table)
-        connection.execute(f"set memory_limit = '{memory_mb}MB'")
+            getattr(connection, _READERS[file.suffix])(str(file)).create_view(table)
+        connection.execute("set enable_progress_bar = false")
+        connection.execute("set allowed_paths = $1", [[str(file) for file in bills.values()]])
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
         if len(statements := connection.extract_statements(question.sql)) != 1:

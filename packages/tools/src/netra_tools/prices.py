@@ -1,7 +1,7 @@
 """A tool that reckons what tokens cost: exact decimals, prices by the million."""
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,6 +10,7 @@ from netra_tools.errors import ToolError
 from netra_tools.tool import Context, Tool
 
 _MILLION: Final = Decimal(1_000_000)
+_DIGITS: Final = 100  # more than any price and any number of tokens have together
 
 
 class TokenPrice(BaseModel):
@@ -17,9 +18,9 @@ class TokenPrice(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    input: Decimal = Field(ge=0, allow_inf_nan=False)
-    output: Decimal = Field(ge=0, allow_inf_nan=False)
-    cached_input: Decimal | None = Field(default=None, ge=0, allow_inf_nan=False)
+    input: Decimal = Field(ge=0, max_digits=50, allow_inf_nan=False)
+    output: Decimal = Field(ge=0, max_digits=50, allow_inf_nan=False)
+    cached_input: Decimal | None = Field(default=None, ge=0, max_digits=50, allow_inf_nan=False)
 
 
 class TokenUse(BaseModel):
@@ -52,9 +53,10 @@ def token_cost(use: TokenUse, price: TokenPrice) -> TokenCost:
     if use.cached_input > use.input:
         raise ToolError("cached_input is a part of input and can't exceed it")
     cached = price.input if price.cached_input is None else price.cached_input
-    input_cost = (price.input * (use.input - use.cached_input) + cached * use.cached_input) / _MILLION
-    output_cost = price.output * use.output / _MILLION
-    return TokenCost(input=input_cost, output=output_cost, total=input_cost + output_cost)
+    with localcontext(prec=_DIGITS):
+        input_cost = (price.input * (use.input - use.cached_input) + cached * use.cached_input) / _MILLION
+        output_cost = price.output * use.output / _MILLION
+        return TokenCost(input=input_cost, output=output_cost, total=input_cost + output_cost)
 
 
 def token_cost_tool(

@@ -1,6 +1,7 @@
 """A tool that asks PostgreSQL: it reads only, a limited number of rows, for a limited time."""
 
 import asyncio
+import math
 from datetime import timedelta
 from typing import Any, Final
 
@@ -89,8 +90,10 @@ async def _asked(
 
 
 def _plain(value: Any) -> JsonValue:
-    """Give what JSON has a form for; numbers that floats would round, dates and the like as text."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    """Give what JSON has a form for; infinities, numbers that floats would round, dates and the like as text."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, bytes):
         return value.hex()
