@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from netra_fixtures import Goal, Tier, business_value, within
 from netra_fixtures.data import ThirdPartyData
 from netra_sessions import CloseCode, Publisher
-from netra_sessions.events import GATEWAY_FRAME, FrameRefused, Ping, Pong
+from netra_sessions.events import GATEWAY_FRAME, FrameRefused, Pong
 
 pytestmark = business_value(
     tier=Tier.FREE, goals={Goal.SECURITY, Goal.STABILITY}, impact="no client can harm another's connection"
@@ -121,15 +121,23 @@ async def test_a_frame_that_can_not_be_read_closes_the_connection(
     assert heard.user == "bob"
 
 
-async def test_too_many_frames_close_the_connection(open_gateway: Open, open_socket: Open) -> None:
-    """One client can't keep the gateway busy for all others."""
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(masked(Opcode.TEXT, b'{"kind":"pong"}'), id="messages"),
+        pytest.param(masked(Opcode.PING, b""), id="pings that the library answers"),
+        pytest.param(masked(Opcode.PONG, b""), id="answers to nothing"),
+        pytest.param(Frame(Opcode.CONT, b"", fin=False).serialize(mask=True), id="parts of one message"),
+    ],
+)
+async def test_too_many_frames_close_the_connection(
+    open_gateway: Open, open_socket: Open, frame: bytes
+) -> None:
+    """One client can't keep the gateway busy for all others, whatever it sends."""
     strict = await open_gateway(frames_per_second=5)
     async with await open_socket("alice", strict) as socket:
-        for number in range(1, 200):
-            try:
-                await socket.send(Ping(kind="ping", number=number).model_dump_json())
-            except ConnectionClosed:
-                break
+        socket.transport.write(Frame(Opcode.TEXT, b"{", fin=False).serialize(mask=True) * (frame[0] == 0))
+        socket.transport.write(frame * 200)
         code = await closed_with(socket)
 
     assert code == CloseCode.TOO_MANY_FRAMES

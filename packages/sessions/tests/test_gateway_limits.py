@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from netra_fixtures import (
     Cut,
@@ -76,6 +77,45 @@ async def test_a_reader_that_stops_holds_bounded_memory_and_nobody_up(
     assert peak < 8 * 3 * 2**20, f"{peak:,} bytes for 96 million written to eight readers that stopped"
 
 
+async def test_a_client_that_reads_no_answers_is_cut_off(start_gateway: Open, sign_in: Open) -> None:
+    """Each ping of the protocol is answered at once; who asks and never listens can't fill the server with answers."""
+    gateway = await start_gateway()
+    deaf = await screen(gateway.address, await sign_in("alice"), max_queue=1)
+    await deaf.recv()
+    deaf.transport.pause_reading()
+    before, peak = memory_bytes(gateway.process.pid), 0
+    pings = Frame(Opcode.PING, b"x" * 125).serialize(mask=True) * 500
+
+    async with within(seconds=60):
+        for _ in range(1_000):
+            deaf.transport.write(pings)
+            peak = max(peak, memory_bytes(gateway.process.pid) - before)
+            if deaf.transport.is_closing():
+                break
+            while deaf.transport.get_write_buffer_size() and not deaf.transport.is_closing():
+                await asyncio.sleep(0.001)
+    ended = deaf.transport.is_closing()
+    deaf.transport.abort()
+
+    assert ended
+    assert peak < 8 * 2**20, f"{peak:,} bytes for answers that nobody reads"
+
+
+async def test_all_that_connect_at_once_are_let_in(open_gateway: Open, sign_in: Open) -> None:
+    """When a server goes away its users come to the next one all together, and find it ready."""
+    gateway = await open_gateway()
+    tokens = [await sign_in(f"user{number}") for number in range(150)]
+
+    async def greeting(token: Callable[[], str]) -> str:
+        async with screen(gateway.gateway.uri, token, open_timeout=30) as socket:
+            return str(await socket.recv())
+
+    async with within(seconds=40):
+        greetings = await asyncio.gather(*map(greeting, tokens))
+
+    assert all("connected" in one for one in greetings)
+
+
 def memory_bytes(pid: int) -> int:
     """Read how much memory a process holds."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
@@ -123,7 +163,8 @@ async def test_a_verifier_that_fails_lets_nobody_in(open_gateway: Open, sign_in:
 
 
 @pytest.mark.parametrize(
-    ("query", "status"), [("?after=x", 400), ("?after=1-99999999999999999999", 400), ("/more", 404)]
+    ("query", "status"),
+    [("?after=x", 400), ("?after=1-99999999999999999999", 400), ("/more", 404), ("/../../[", 404)],
 )
 async def test_what_can_not_be_asked_for_is_refused(
     gateway: Any, sign_in: Open, query: str, status: int

@@ -153,7 +153,7 @@ async def test_a_gateway_that_loses_redis_makes_up_for_it(
     gateway = await open_gateway(
         redis=linked_redis,
         deadline=timedelta(milliseconds=300),
-        history=HistoryPolicy(deadline=timedelta(milliseconds=300)),
+        history=HistoryPolicy(deadline=timedelta(seconds=2)),  # a busy machine is no outage
     )
     for point in range(points):
         user = f"user{point}"
@@ -306,6 +306,29 @@ async def test_what_an_old_snapshot_does_not_know_is_told_to_those_who_never_saw
 
     assert isinstance(seen[0], Gap)
     assert (seen[0].after, seen[1].event_id) == (seen_last.decode(), "2")
+
+
+@pytest.mark.parametrize("published", [0, 1], ids=["where nothing was yet", "where something was"])
+async def test_who_wants_all_is_told_when_the_beginning_is_another_one(
+    gateway: Any, sign_in: Open, watch: Open, publisher: Publisher, redis_client: Redis, namespace: str,
+    published: int,
+) -> None:  # fmt: skip
+    """A screen that waits for a user's first step, or shows it, notices when Redis forgot what came before another."""
+    signed_in = await sign_in("alice")
+    for number in range(published):
+        await publish(publisher, "alice", number)
+    first = await watch(gateway.uri, signed_in, after=START)
+    await first.__aexit__(None, None, None)
+    await publish(publisher, "alice", 1)
+    await redis_client.delete(*await redis_client.keys(f"{namespace}:event*"))
+    await publish(publisher, "alice", 2)
+
+    again = await watch(gateway.uri, signed_in, after=first.position)
+    async with within(seconds=10):
+        seen = [await again.next() for _ in range(2)]
+
+    assert isinstance(seen[0], Gap)
+    assert seen[1].event_id == "2"
 
 
 async def test_a_beginning_is_known_by_the_redis_that_held_it(

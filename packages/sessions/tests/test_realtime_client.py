@@ -1,9 +1,12 @@
 """A screen trusts no gateway blindly: what it is sent has to follow what it has."""
 
+import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 from websockets.asyncio.server import ServerConnection, serve
 
 from netra_fixtures import Goal, Tier, WebSocketLinkFactory, business_value, within
@@ -83,3 +86,43 @@ async def test_a_gateway_that_talks_nonsense_is_left_for_one_that_does_not(
     seen, asked = await shown(websocket_link, [["{", "[]", "x" * 100_000], [event(1)]], 1)
 
     assert (seen, asked) == (["1"], ["", "after=0-0"])
+
+
+async def test_a_place_that_can_not_be_is_passed_over(websocket_link: WebSocketLinkFactory) -> None:
+    """A number too large to be a place in a history ends no screen."""
+    beyond = event(2, event_id="beyond").replace('"2-0"', f'"{2**64}-0"')
+
+    seen, _ = await shown(websocket_link, [[event(1), beyond, event(2)]], 2)
+
+    assert seen == ["1", "2"]
+
+
+@pytest.mark.parametrize("after", ["", "yesterday", f"{2**64}-0"])
+def test_a_place_to_begin_after_is_checked_at_once(after: str) -> None:
+    """A mistake in a program shows when it is made, not as a screen that stays blank for ever."""
+    with pytest.raises(ValueError, match="a position"):
+        RealtimeClient("ws://127.0.0.1:1/events", lambda: "token", after=after)
+
+
+async def test_a_server_that_greets_and_hangs_up_is_asked_less_and_less(
+    websocket_link: WebSocketLinkFactory,
+) -> None:
+    """A server in trouble is not kept there by its own clients."""
+    greeted = 0
+
+    async def hang_up(connection: ServerConnection) -> None:
+        nonlocal greeted
+        greeted += 1
+        await connection.send(Connected(connection="c", at="0-0").model_dump_json())
+
+    policy = ClientPolicy(retry_first=timedelta(milliseconds=1), retry_longest=timedelta(days=1))
+    async with (
+        serve(hang_up, "127.0.0.1", 0, subprotocols=["netra.events.v1"]) as server,  # type: ignore[list-item]
+        websocket_link(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/events") as link,
+        RealtimeClient(link.uri, lambda: "token", policy=policy) as client,
+    ):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await client.next()
+
+    assert greeted < 30

@@ -16,10 +16,13 @@ from netra_sessions.errors import (
     TooManySessions,
     VersionConflict,
 )
-from netra_sessions.gateway import Gateway, GatewayPolicy
-from netra_sessions.handshake import Authentication, Caller, Verifier
-from netra_sessions.history import HistoryPolicy, Published, Publisher
+from netra_sessions.gateway import Gateway
+from netra_sessions.handshake import Authentication, Verifier
+from netra_sessions.history import HistoryPolicy, Published
+from netra_sessions.policy import GatewayPolicy
 from netra_sessions.presence import Presence
+from netra_sessions.publisher import Publisher
+from netra_sessions.screen import Caller
 from netra_sessions.session import (
     Difference,
     Ending,

@@ -118,8 +118,8 @@ class Announcements:
         loop = asyncio.get_running_loop()
         self._alive_at = loop.time()
         while True:
-            await self._tell(b"PING")
             asked = loop.time()
+            await self._tell(b"PING")
             await asyncio.sleep(self._deadline_s)
             if self._alive_at < asked:
                 raise ConnectionError("the server stopped answering")

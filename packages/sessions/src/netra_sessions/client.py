@@ -39,7 +39,8 @@ _REFUSALS = 2  # with a fresh token each time
 class ClientPolicy(BaseModel, frozen=True):
     """How soon a client notices a dead connection, and how long it waits before the next attempt.
 
-    The wait is drawn from 0 to `retry_first`, doubled with each failure up to `retry_longest`.
+    The wait is drawn from 0 to `retry_first`, doubled with each failure up to `retry_longest`; it begins anew
+    with each event, and with a connection that lasted for a `heartbeat`.
     `remembered` is how many events' ids are kept to drop repeats.
     """
 
@@ -59,6 +60,9 @@ class RealtimeClient:
         token: asked before each connection.
         after: the position of the last event seen; `netra_sessions.events.START` for all that is kept, None
             for what happens from the moment the block was entered.
+
+    Raises:
+        ValueError: *after* is no position, or there is no address.
     """
 
     def __init__(
@@ -72,6 +76,8 @@ class RealtimeClient:
         self._uris = (uris,) if isinstance(uris, str) else tuple(uris)
         if not self._uris:
             raise ValueError("a client needs at least one gateway's address")
+        if after is not None:
+            order(after)
         self._token = token
         self._policy = policy or ClientPolicy()
         self._position = after
@@ -80,6 +86,7 @@ class RealtimeClient:
         self._turn = secrets.randbelow(len(self._uris))
         self._failures = 0
         self._refusals = 0
+        self._greeted_at = 0.0
 
     @property
     def position(self) -> str | None:
@@ -168,8 +175,9 @@ class RealtimeClient:
 
     def _greeted(self, frame: str | bytes) -> None:
         greeting = Connected.model_validate_json(frame)
-        self._failures = self._refusals = 0
-        if self._position is None:
+        self._refusals = 0
+        self._greeted_at = asyncio.get_running_loop().time()
+        if self._position in (None, START):
             self._position = greeting.at
 
     def _refused(self, status: int) -> None:
@@ -180,10 +188,14 @@ class RealtimeClient:
         self._failed()
 
     def _failed(self) -> None:
+        """Turn to the next gateway, later than the last time."""
         self._failures += 1
         self._turn += 1
 
     async def _lost(self, closed: ConnectionClosed) -> None:
+        if self._connection is not None:
+            lasted = asyncio.get_running_loop().time() - self._greeted_at
+            self._failures *= lasted < self._policy.heartbeat.total_seconds()
         await self._hang_up()
         code = closed.rcvd.code if closed.rcvd is not None else None
         if code == CloseCode.SESSION_ENDED:
@@ -227,13 +239,12 @@ class RealtimeClient:
     async def _is_next(self, event: Envelope) -> bool:
         """Tell whether *event* is to be passed on, and move to it; where one is missing, ask for it again."""
         position = self._position
-        begins = position in (None, START) and event.previous.startswith("0-")
-        if position is not None and event.previous != position and not begins:
+        if position is not None and event.previous != position:
             if order(event.id) > order(position):
                 await self._hang_up()
                 self._failed()
             return False
-        self._position = event.id
+        self._position, self._failures = event.id, 0
         if event.event_id in self._seen:
             return False
         self._seen[event.event_id] = None

@@ -16,6 +16,8 @@ class CloseCode(IntEnum):
     NOT_UTF_8 = 1007
     TOO_MANY_FRAMES = 1008
     TOO_LARGE = 1009
+    FAILED = 1011
+    """The gateway can't serve this connection; its log says why."""
     UNAVAILABLE = 1013
     """Redis can't be reached: try again later."""
     TOKEN_EXPIRED = 4401

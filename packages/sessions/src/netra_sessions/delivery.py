@@ -1,17 +1,23 @@
 """From Redis to a gateway's links: what is announced is passed on, what was missed is read."""
 
 import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Final
 
 from redis.asyncio import Redis
 from websockets.asyncio.server import broadcast
 
 from netra_sessions.announcements import Announcements
 from netra_sessions.closing import CloseCode
+from netra_sessions.events import START
 from netra_sessions.history import History, HistoryPolicy
 from netra_sessions.link import Link
+
+_START: Final = START.encode()
+_log: Final = logging.getLogger("netra_sessions.gateway")
 
 
 class Delivery:
@@ -43,11 +49,12 @@ class Delivery:
 
     async def run(self) -> None:
         """Deliver until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as self._tasks:
-                await self._announcements.run()
-        finally:
-            await self._history.close()
+        async with asyncio.TaskGroup() as self._tasks:
+            await self._announcements.run()
+
+    async def close(self) -> None:
+        """Close the connection to Redis on which histories are read."""
+        await self._history.close()
 
     async def reachable(self) -> None:
         """Ask Redis something.
@@ -60,12 +67,17 @@ class Delivery:
     async def join(self, link: Link, after: bytes | None) -> None:
         """Follow the user's events from the position *after* on, or from now on.
 
+        Who wants all is told where that begins: another beginning, later, would be another history.
+
         Raises:
             StoreUnavailable: Redis did not answer.
         """
         self._links[link.channel].add(link)
         await self._announcements.follow(link.channel)
-        link.at = after or await self._history.last(link.user)
+        if after == _START:
+            link.at = await self._history.first(link.user)
+        else:
+            link.at = after or await self._history.last(link.user)
         await link.greet()
         link.following = True
         self._catch_up(link)
@@ -73,8 +85,6 @@ class Delivery:
     async def leave(self, link: Link) -> None:
         """Follow nothing any more; the last link of a user takes the subscription along."""
         link.following = link.live = False
-        if link.catching_up is not None:
-            link.catching_up.cancel()
         links = self._links.get(link.channel)
         if links is None:
             return
@@ -98,7 +108,7 @@ class Delivery:
         broadcast([link.screen for link in follows], frame, text=True)
         for link in follows:
             link.at = id
-            if link.unread_bytes > self._unread_limit_bytes:
+            if link.screen.unread_bytes > self._unread_limit_bytes:
                 link.live = False
                 self._close(link, CloseCode.TOO_SLOW, f"too slow; resume after {id.decode()}")
 
@@ -111,7 +121,15 @@ class Delivery:
         if not link.following or (link.catching_up is not None and not link.catching_up.done()):
             return
         assert self._tasks is not None, "links join while it runs"
-        link.catching_up = self._tasks.create_task(link.catch_up(self._history))
+        link.catching_up = self._tasks.create_task(self._bring_up(link))
+
+    async def _bring_up(self, link: Link) -> None:
+        """Let a link catch up; what goes wrong with it is its own affair."""
+        try:
+            await link.catch_up(self._history)
+        except Exception as error:
+            _log.error("a history can't be passed on", extra={"error": type(error).__name__})
+            self._close(link, CloseCode.FAILED, "internal error")
 
 
 def _positions(frame: bytes) -> tuple[bytes, bytes]:

@@ -7,14 +7,35 @@ from datetime import datetime
 from importlib.resources import files
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, TypeAdapter
 from pydantic_core import from_json
 
 START: Final = "0-0"  # the position before a user's first event
 _NEWEST = 2**64 - 1
 _LONGEST = 41
 
-Position = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}-[0-9]{1,20}$")]
+
+def order(position: str | bytes) -> tuple[int, int]:
+    """Return what positions compare by.
+
+    Raises:
+        ValueError: it is no position.
+    """
+    text = position if isinstance(position, str) else position.decode("ascii", "replace")
+    milliseconds, _, number = text.partition("-")
+    if text.isascii() and milliseconds.isdigit() and number.isdigit() and len(text) <= _LONGEST:
+        compared = int(milliseconds), int(number)
+        if max(compared) <= _NEWEST:
+            return compared
+    raise ValueError("a position is two numbers of 64 bits with a dash between them")
+
+
+def _in_order(position: str) -> str:
+    order(position)
+    return position
+
+
+Position = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,20}-[0-9]{1,20}$"), AfterValidator(_in_order)]
 """Where an event stands in its user's history; compared as two numbers, see `order`."""
 Name = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -208,21 +229,6 @@ DATA: Final[dict[str, type[_Data]]] = {
     "partial_result": PartialResult,
 }
 GATEWAY_FRAME: Final[TypeAdapter[Any]] = TypeAdapter(GatewayFrame)
-
-
-def order(position: str | bytes) -> tuple[int, int]:
-    """Return what positions compare by.
-
-    Raises:
-        ValueError: it is no position.
-    """
-    text = position if isinstance(position, str) else position.decode("ascii", "replace")
-    milliseconds, _, number = text.partition("-")
-    if text.isascii() and milliseconds.isdigit() and number.isdigit() and len(text) <= _LONGEST:
-        compared = int(milliseconds), int(number)
-        if max(compared) <= _NEWEST:
-            return compared
-    raise ValueError("a position is two numbers of 64 bits with a dash between them")
 
 
 def contract() -> dict[str, Any]:

@@ -2,56 +2,37 @@
 
 import asyncio
 import logging
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
 
-from pydantic import BaseModel, Field
 from redis.asyncio import Redis
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from netra_sessions.closing import CloseCode
 from netra_sessions.delivery import Delivery
 from netra_sessions.errors import StoreUnavailable
-from netra_sessions.handshake import PATH, PROTOCOL, Authentication, Door, Refused, Screen
-from netra_sessions.history import HistoryPolicy, channel_of
+from netra_sessions.handshake import PATH, PROTOCOL, Authentication, Door
+from netra_sessions.history import channel_of
 from netra_sessions.link import Link
+from netra_sessions.policy import GatewayPolicy
 from netra_sessions.presence import Presence
+from netra_sessions.roll import Roll
+from netra_sessions.screen import Screen
 from netra_sessions.session import Ending
 
 Endings = Callable[[], AbstractAsyncContextManager[AsyncIterator[Ending]]]
 """Opens the endings of sessions; `Sessions.endings` does."""
 
-_ENDED_REMEMBERED = 10_000
 _WRITE_LIMIT_BYTES = 32_768  # written ahead of a connection that reads its history
 _log: Final = logging.getLogger("netra_sessions.gateway")
 _library_log: Final = logging.getLogger("netra_sessions.websockets")
 _library_log.setLevel(logging.CRITICAL)  # it reports every client's mistake with a traceback
-
-
-class GatewayPolicy(BaseModel, frozen=True):
-    """What a gateway allows a connection, and how soon it notices that one is gone.
-
-    A connection is closed after two missed `heartbeat`s. What was written and not read is at most
-    `unread_limit_bytes` and one event a connection. `drain` bounds the closing of all connections.
-    """
-
-    heartbeat: timedelta = Field(default=timedelta(seconds=20), ge=timedelta(milliseconds=10))
-    lease: timedelta = Field(default=timedelta(seconds=60), ge=timedelta(milliseconds=100))
-    deadline: timedelta = Field(default=timedelta(seconds=2), ge=timedelta(milliseconds=10))
-    drain: timedelta = Field(default=timedelta(seconds=10), ge=timedelta(0))
-    connections_per_user: int = Field(default=20, ge=1)
-    frames_per_second: float = Field(default=10, gt=0)
-    frame_limit_bytes: int = Field(default=4_096, ge=64)
-    unread_limit_bytes: int = Field(default=1_048_576, ge=1_024)
-    history: HistoryPolicy = HistoryPolicy()
 
 
 class Gateway:
@@ -80,20 +61,22 @@ class Gateway:
     ) -> None:
         self._policy = policy = policy or GatewayPolicy()
         self._namespace = namespace
-        self._door = Door(authentication, origins=origins)
+        self._door = Door(
+            authentication, origins=origins, frames_per_second=policy.frames_per_second,
+            unread_limit_bytes=policy.unread_limit_bytes,
+        )  # fmt: skip
         self._endings = endings
         self._address = (host, port)
-        self._clock = clock
+        self._roll = Roll(
+            clock=clock,
+            expired=lambda link: self._close_soon(link, CloseCode.TOKEN_EXPIRED, "the token expired"),
+        )
         self._presence = Presence(redis, namespace, lease=policy.lease, deadline=policy.deadline)
         self._delivery = Delivery(
             redis, namespace, history=policy.history, deadline=policy.deadline,
             unread_limit_bytes=policy.unread_limit_bytes, close=self._close_soon,
         )  # fmt: skip
-        self._open: set[Link] = set()
-        self._sessions: dict[str, set[Link]] = defaultdict(set)
-        self._ended: OrderedDict[str, str] = OrderedDict()
         self._stop = asyncio.Event()
-        self._draining = False
         self._server: Server | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._running: asyncio.Task[None] | None = None
@@ -108,7 +91,7 @@ class Gateway:
     @property
     def connections(self) -> int:
         """Return how many connections are open here."""
-        return len(self._open)
+        return len(self._roll)
 
     async def __aenter__(self) -> Self:
         """Listen.
@@ -119,7 +102,12 @@ class Gateway:
         """
         ready = asyncio.get_running_loop().create_future()
         self._running = asyncio.create_task(self._run(ready))
-        await asyncio.wait([ready, self._running], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait([ready, self._running], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+            raise
         if not ready.done():
             await self._running
         return self
@@ -127,8 +115,9 @@ class Gateway:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        assert self._running is not None, "enter the block first"
         self._stop.set()
-        await self.closed()
+        await self._running
 
     async def closed(self) -> None:
         """Wait until the gateway ended, and raise what ended it, if it was not asked to."""
@@ -136,52 +125,45 @@ class Gateway:
         await asyncio.shield(self._running)
 
     async def _run(self, ready: "asyncio.Future[None]") -> None:
-        await self._delivery.reachable()
-        async with self._endings() as endings:
-            self._server = await self._bound()
-            try:
-                async with asyncio.TaskGroup() as self._tasks:
-                    upkeep = (self._delivery.run(), self._follow(endings), self._beat(), self._keep_leases())
-                    background = [self._tasks.create_task(one) for one in upkeep]
-                    await self._server.start_serving()
-                    ready.set_result(None)
-                    await self._stop.wait()
-                    await self._drain(self._server)
-                    for task in background:
-                        task.cancel()
-            finally:
-                self._server.close()
-                await self._server.wait_closed()
+        try:
+            await self._delivery.reachable()
+            async with self._endings() as endings:
+                await self._listen(endings, ready)
+        finally:
+            await self._delivery.close()
+
+    async def _listen(self, endings: AsyncIterator[Ending], ready: "asyncio.Future[None]") -> None:
+        self._server = await self._bound()
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                upkeep = (self._delivery.run(), self._follow(endings), self._beat(), self._keep_leases())
+                background = [self._tasks.create_task(one) for one in upkeep]
+                await self._server.start_serving()
+                ready.set_result(None)
+                await self._stop.wait()
+                await self._drain(self._server)
+                for task in background:
+                    task.cancel()
+        finally:
+            self._server.close()
+            await self._server.wait_closed()
 
     async def _bound(self) -> Server:
         """Take the address; frames are neither compressed, which costs a connection 64 KB, nor queued."""
+        patience_s = self._policy.deadline.total_seconds()
         return await serve(
-            self._serve, *self._address, process_request=self._admit, create_connection=Screen,
+            self._serve, *self._address, process_request=self._door.answer, create_connection=Screen,
             select_subprotocol=_spoken, compression=None, server_header=None, ping_interval=None,
             max_size=self._policy.frame_limit_bytes, max_queue=1, write_limit=_WRITE_LIMIT_BYTES,
-            close_timeout=self._policy.deadline.total_seconds(), start_serving=False, logger=_library_log,
+            open_timeout=patience_s, close_timeout=patience_s, start_serving=False, logger=_library_log,
         )  # fmt: skip
-
-    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        assert isinstance(connection, Screen)
-        try:
-            if self._draining:
-                raise Refused(HTTPStatus.SERVICE_UNAVAILABLE)
-            connection.caller, connection.after = self._door.admit(request)
-        except Refused as refused:
-            if refused.__cause__ is not None:
-                _log.error("tokens can't be verified", extra={"error": type(refused.__cause__).__name__})
-            response = connection.respond(refused.status, refused.status.phrase + "\n")
-            if refused.status is HTTPStatus.UNAUTHORIZED:
-                response.headers["WWW-Authenticate"] = "Bearer"
-            return response
-        return None
 
     async def _serve(self, screen: ServerConnection) -> None:
         assert isinstance(screen, Screen)
-        user, session = screen.caller.user, str(screen.caller.session)
-        link = Link(screen, user, session, channel_of(self._namespace, user))
-        self._remember(link)
+        user = screen.caller.user
+        link = Link(screen, user, str(screen.caller.session), channel_of(self._namespace, user))
+        screen.flooded = lambda: self._close_soon(link, CloseCode.TOO_MANY_FRAMES, "too many frames")
+        self._roll.enter(link)
         try:
             try:
                 await self._welcome(link)
@@ -190,65 +172,51 @@ class Gateway:
             await self._receive(link)
         except ConnectionClosed:
             pass
+        except Exception as error:  # the library closes with 1011, and says nothing of it
+            _log.error("a connection failed", extra={"error": type(error).__name__})
+            raise
         finally:
             await self._forget(link)
 
     async def _welcome(self, link: Link) -> None:
         """Let the link have its events, or say why not."""
-        if self._draining:
+        if self._door.shut:
             self._close_soon(link, CloseCode.GOING_AWAY, "going away")
-        elif (reason := self._ended.get(link.session)) is not None:
+        elif (reason := self._roll.ended(link.session)) is not None:
             self._close_soon(link, CloseCode.SESSION_ENDED, reason)
         elif not await self._presence.enter(link.user, link.id, most=self._policy.connections_per_user):
             self._close_soon(link, CloseCode.TOO_MANY_CONNECTIONS, "too many connections")
         else:
+            link.registered = True
             await self._delivery.join(link, link.screen.after)
 
     async def _receive(self, link: Link) -> None:
         """Read until the end, also while closing: an answer to our goodbye may stand behind other frames."""
-        loop = asyncio.get_running_loop()
         async for frame in link.screen:
             if link.closing:
                 continue
-            if not link.allows(loop.time(), per_second=self._policy.frames_per_second):
-                self._close_soon(link, CloseCode.TOO_MANY_FRAMES, "too many frames")
-            elif isinstance(frame, bytes):
+            if isinstance(frame, bytes):
                 self._close_soon(link, CloseCode.NOT_TEXT, "frames are text")
             else:
                 await link.take(frame)
 
-    def _remember(self, link: Link) -> None:
-        self._open.add(link)
-        self._sessions[link.session].add(link)
-        left_s = (link.screen.caller.expires_at - self._clock()).total_seconds()
-        link.expiry = asyncio.get_running_loop().call_later(
-            max(0.0, left_s), self._close_soon, link, CloseCode.TOKEN_EXPIRED, "the token expired"
-        )
-
     async def _forget(self, link: Link) -> None:
-        self._open.discard(link)
-        self._sessions[link.session].discard(link)
-        if not self._sessions[link.session]:
-            del self._sessions[link.session]
-        if link.expiry is not None:
-            link.expiry.cancel()
+        self._roll.leave(link)
         await self._delivery.leave(link)
         with suppress(StoreUnavailable):
             await self._presence.leave(link.user, link.id)
 
     async def _follow(self, endings: AsyncIterator[Ending]) -> None:
         async for ending in endings:
-            session, reason = str(ending.session), ending.reason.value
-            self._ended[session] = reason
-            if len(self._ended) > _ENDED_REMEMBERED:
-                self._ended.popitem(last=False)
-            for link in self._sessions.get(session, ()):
+            reason = ending.reason.value
+            for link in self._roll.end(str(ending.session), reason):
                 self._close_soon(link, CloseCode.SESSION_ENDED, reason)
+        raise RuntimeError("the endings ended, and nobody would be signed out any more: give some that go on")
 
     async def _beat(self) -> None:
         while True:
             await asyncio.sleep(self._policy.heartbeat.total_seconds())
-            for link in tuple(self._open):
+            for link in self._roll:
                 with suppress(ConnectionClosed):
                     if not await link.beat():
                         self._close_soon(link, CloseCode.UNRESPONSIVE, "two heartbeats were missed")
@@ -256,11 +224,15 @@ class Gateway:
     async def _keep_leases(self) -> None:
         while True:
             await asyncio.sleep(self._policy.lease.total_seconds() / 3)
+            renewed = [link for link in self._roll if link.registered]
             held: dict[str, list[str]] = defaultdict(list)
-            for link in self._open:
+            for link in renewed:
                 held[link.user].append(link.id)
             with suppress(StoreUnavailable):
                 await self._presence.renew(held)
+                for link in renewed:
+                    if link not in self._roll:  # it left meanwhile, and may have come back by this
+                        await self._presence.leave(link.user, link.id)
 
     def _close_soon(self, link: Link, code: CloseCode, reason: str) -> None:
         assert self._tasks is not None, "links are open while it runs"
@@ -272,14 +244,17 @@ class Gateway:
 
     async def _drain(self, server: Server) -> None:
         """Let nobody in any more, and send everybody to another process after all that was written."""
-        self._draining = True
+        self._door.shut = True
         server.close(close_connections=False)
-        closing = (self._close(link, CloseCode.GOING_AWAY, "going away") for link in self._open)
-        with suppress(TimeoutError):
+        closing = (self._close(link, CloseCode.GOING_AWAY, "going away") for link in self._roll)
+        try:
             async with asyncio.timeout(self._policy.drain.total_seconds()):
                 await asyncio.gather(*closing)
-        for link in self._open:
-            link.screen.transport.abort()
+        except TimeoutError:
+            pass
+        finally:
+            for link in self._roll:
+                link.screen.transport.abort()
 
 
 def _spoken(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:

@@ -11,8 +11,8 @@ from websockets.protocol import State
 from netra_sessions.closing import CloseCode
 from netra_sessions.errors import StoreUnavailable
 from netra_sessions.events import START, Connected, FrameRefused, Gap, Ping, Pong
-from netra_sessions.handshake import Screen
-from netra_sessions.history import History, Page, is_beginning
+from netra_sessions.history import History, Page
+from netra_sessions.screen import Screen
 
 _RETRY_S = 0.1
 _START = START.encode()
@@ -32,23 +32,17 @@ class Link:
     channel: bytes
     id: str = field(default_factory=lambda: uuid4().hex)
     at: bytes = _START
+    registered: bool = False
     following: bool = False
     live: bool = False
     behind: bool = False
     closing: bool = False
     catching_up: asyncio.Task[None] | None = None
     expiry: asyncio.TimerHandle | None = None
-    allowance: float = 0.0
-    counted_at: float = 0.0
     number: int = -1
     missed_beats: int = 0
     pong: asyncio.Future[float] | None = None
     beat_at: bytes = _START
-
-    @property
-    def unread_bytes(self) -> int:
-        """Return how much was written that the network did not take yet."""
-        return self.screen.transport.get_write_buffer_size()
 
     async def greet(self) -> None:
         """Say where the events that follow begin."""
@@ -80,8 +74,8 @@ class Link:
             await self._follow(page.last, before=None)
 
     async def _follow(self, previous: bytes, *, before: str | None) -> None:
-        """Stand at *previous*; from anywhere else but the start of all histories there is a gap."""
-        if previous != self.at and not (self.at == _START and is_beginning(previous)):
+        """Stand at *previous*; from anywhere else there is a gap."""
+        if previous != self.at:
             await self._say(Gap(after=self.at.decode(), before=before, at=previous.decode()))
         self.at = previous
 
@@ -98,17 +92,6 @@ class Link:
         self.number = ping.number
         await self._say(Pong(number=ping.number))
 
-    def allows(self, now_s: float, *, per_second: float) -> bool:
-        """Count one frame of the client's, and tell whether it came within the allowance.
-
-        Source:
-            A token bucket that holds what two seconds allow.
-        """
-        most = max(1.0, 2 * per_second)
-        refilled = most if not self.counted_at else self.allowance + (now_s - self.counted_at) * per_second
-        self.allowance, self.counted_at = min(most, refilled) - 1, now_s
-        return self.allowance >= 0
-
     async def beat(self) -> bool:
         """Ask for a sign of life; False where two were missed.
 
@@ -117,7 +100,7 @@ class Link:
         """
         if self.closing or self.screen.state is not State.OPEN:
             return True
-        unread = self.unread_bytes
+        unread = self.screen.unread_bytes
         waiting = self.pong is not None and not self.pong.done()
         reading = not self.live and self.at != self.beat_at
         self.missed_beats = self.missed_beats + 1 if (unread or waiting) and not reading else 0

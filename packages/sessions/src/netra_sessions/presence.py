@@ -1,7 +1,7 @@
 """Which connections a user has, on whichever gateway; a lease that isn't renewed ends by itself."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 return redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. now, '+inf')
 """
 _AT_ONCE = 200
+_TOGETHER = 16  # of the caller's connections to Redis, however many come and go at once
 
 
 class Presence:
@@ -47,6 +48,7 @@ class Presence:
         self._namespace = namespace
         self._lease_ms = lease // timedelta(milliseconds=1)
         self._deadline_s = deadline.total_seconds()
+        self._turns = asyncio.Semaphore(_TOGETHER)
 
     async def enter(self, user: str, connection: str, *, most: int) -> bool:
         """Register a connection, unless the user has as many as allowed.
@@ -67,7 +69,7 @@ class Presence:
             pipe = self._redis.pipeline(transaction=False)
             for user, present in users[start : start + _AT_ONCE]:
                 pipe.execute_command("EVAL", _RENEW, 1, self._key(user), self._lease_ms, *present)
-            await self._within_deadline(pipe.execute())
+            await self._within_deadline(pipe.execute)
 
     async def leave(self, user: str, connection: str) -> None:
         """Strike a connection out.
@@ -75,7 +77,7 @@ class Presence:
         Raises:
             StoreUnavailable: Redis did not answer; the lease ends by itself.
         """
-        await self._within_deadline(self._redis.zrem(self._key(user), connection))
+        await self._within_deadline(lambda: self._redis.zrem(self._key(user), connection))
 
     async def connections(self, user: str) -> frozenset[str]:
         """List the user's connections, on all gateways.
@@ -91,12 +93,12 @@ class Presence:
 
     async def _eval(self, script: str, user: str, *arguments: str | int) -> Any:
         return await self._within_deadline(
-            self._redis.execute_command("EVAL", script, 1, self._key(user), *arguments)
+            lambda: self._redis.execute_command("EVAL", script, 1, self._key(user), *arguments)
         )
 
-    async def _within_deadline(self, asked: Any) -> Any:
+    async def _within_deadline(self, asked: Callable[[], Awaitable[Any]]) -> Any:
         try:
-            async with asyncio.timeout(self._deadline_s):
-                return await asked
+            async with asyncio.timeout(self._deadline_s), self._turns:
+                return await asked()
         except (RedisError, OSError) as error:
             raise StoreUnavailable("Redis") from error

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import Field, ImportString, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from netra_sessions.gateway import GatewayPolicy
 from netra_sessions.handshake import Authentication
+from netra_sessions.policy import GatewayPolicy
 
 OpenAuthentication = Callable[["GatewaySettings"], AbstractAsyncContextManager[Authentication]]
 
