@@ -1,6 +1,7 @@
 """A gateway starts whole or not at all, survives what it meets, and ends in time with nothing left behind."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -139,15 +140,22 @@ async def test_a_drain_does_not_wait_for_who_never_said_a_word(open_gateway: Ope
     silent.close()
 
 
+@pytest.mark.parametrize("after", ["0-0", "1-0"])
 async def test_an_entry_that_can_not_be_read_costs_others_nothing(
-    gateway: Any, sign_in: Open, publisher: Publisher, redis_client: Redis, namespace: str, watch: Open
+    gateway: Any,
+    sign_in: Open,
+    publisher: Publisher,
+    redis_client: Redis,
+    namespace: str,
+    watch: Open,
+    after: str,
 ) -> None:
     """A history that another program wrote into closes its own user's screens, with a reason, and no one else's."""
     await redis_client.xadd(f"{namespace}:events:alice", {"not": "an event"})
     bob = await watch(gateway.uri, await sign_in("bob"))
 
     bearer = bearing((await sign_in("alice")).token)
-    async with within(seconds=10), connect(gateway.uri + "?after=0-0", **bearer) as alice:
+    async with within(seconds=10), connect(f"{gateway.uri}?after={after}", **bearer) as alice:
         await alice.wait_closed()
     await publisher.emit("agent_started", user="bob", run="r", event_id="1", data={"agent": "triage"})
     async with within(seconds=10):
@@ -158,17 +166,33 @@ async def test_an_entry_that_can_not_be_read_costs_others_nothing(
 
 
 async def test_a_redis_that_falls_silent_is_given_up(
-    linked_redis: Redis, redis_link: ServiceLink[RedisEndpoint], open_gateway: Open, sign_in: Open
-) -> None:
+    linked_redis: Redis, redis_link: ServiceLink[RedisEndpoint], open_gateway: Open, sign_in: Open,
+    publisher: Publisher, redis_client: Redis,
+) -> None:  # fmt: skip
     """A line that looks open and carries nothing is noticed, though nobody asks anything of it."""
     gateway = await open_gateway(redis=linked_redis, deadline=timedelta(seconds=1))
+    numbers = itertools.count()
+
+    async def reads() -> int:
+        stats = await redis_client.info("commandstats")
+        return int(stats.get("cmdstat_xrange", {}).get("calls", 0))
+
+    def tried_again() -> None:
+        assert redis_link.link.connections > before
+
     async with connect(gateway.uri, **bearing((await sign_in("alice")).token)) as socket:
         await socket.recv()
+
+        async def settled() -> None:
+            read, event_id = await reads(), f"{next(numbers)}"
+            await publisher.emit(
+                "agent_started", user="alice", run="r", event_id=event_id, data={"agent": "a"}
+            )
+            await socket.recv()
+            assert await reads() == read, "the event was read, and not announced"
+
+        await eventually(settled, seconds=20)
         before = redis_link.link.connections
-
-        def tried_again() -> None:
-            assert redis_link.link.connections > before
-
         async with redis_link.fault(HalfOpen()):
             await eventually(tried_again, seconds=20)
 

@@ -84,16 +84,16 @@ async def test_a_client_that_reads_no_answers_is_cut_off(start_gateway: Open, si
     await deaf.recv()
     deaf.transport.pause_reading()
     before, peak = memory_bytes(gateway.process.pid), 0
-    pings = Frame(Opcode.PING, b"x" * 125).serialize(mask=True) * 500
+    pings = Frame(Opcode.PING, b"x" * 125).serialize(mask=True) * 20_000
 
-    async with within(seconds=60):
-        for _ in range(1_000):
-            deaf.transport.write(pings)
-            await asyncio.sleep(0)
-            peak = max(peak, memory_bytes(gateway.process.pid) - before)
-        await deaf.wait_closed()
+    async def closed() -> None:
+        nonlocal peak
+        deaf.transport.write(pings)  # also after the end: who doesn't read notices it when writing
+        peak = max(peak, memory_bytes(gateway.process.pid) - before)
+        assert deaf.close_code is not None
 
-    assert peak < 8 * 2**20, f"{peak:,} bytes for answers that nobody reads"
+    await eventually(closed, seconds=20)
+    assert peak < 24 * 2**20, f"{peak:,} bytes for answers that nobody reads"
 
 
 async def test_all_that_connect_at_once_are_let_in(open_gateway: Open, sign_in: Open) -> None:
@@ -158,15 +158,20 @@ async def test_a_verifier_that_fails_lets_nobody_in(open_gateway: Open, sign_in:
 
 
 @pytest.mark.parametrize(
-    ("query", "status"),
-    [("?after=x", 400), ("?after=1-99999999999999999999", 400), ("/more", 404), ("/../../[", 404)],
+    ("target", "status"),
+    [
+        ("/events?after=x", 400),
+        ("/events?after=1-99999999999999999999", 400),
+        ("/events/more", 404),
+        ("//[", 404),
+    ],
 )
 async def test_what_can_not_be_asked_for_is_refused(
-    gateway: Any, sign_in: Open, query: str, status: int
+    gateway: Any, sign_in: Open, target: str, status: int
 ) -> None:
     """A wrong address is a clear answer, and never reaches Redis."""
     with pytest.raises(InvalidStatus) as refused:
-        await screen(gateway.uri + query, await sign_in("alice"))
+        await screen(gateway.uri.removesuffix("/events") + target, await sign_in("alice"))
 
     assert refused.value.response.status_code == status
 
