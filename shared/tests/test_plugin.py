@@ -140,6 +140,25 @@ def test_a_missed_budget_fails_the_run_only_when_asked(run: Run) -> None:
     assert run(source, "--enforce-budgets").result.ret == pytest.ExitCode.TESTS_FAILED
 
 
+def test_what_a_test_measured_itself_is_in_the_report(run: Run) -> None:
+    """What happens in another process is held against its budget too, once the test says what it saw."""
+    outcome = run(
+        """
+        from datetime import timedelta
+        import pytest
+
+        async def test_slow(redis_client, measured):
+            await redis_client.ping()
+            measured("event delivery", timedelta(milliseconds=80))
+            with pytest.raises(ValueError, match="no budget 'lunch'"):
+                measured("lunch", timedelta(0))
+        """
+    )
+
+    [found] = [one for one in outcome.report["budgets"] if one["name"] == "event delivery"]
+    assert (found["count"], found["max_ms"], found["held"]) == (1, 80, False)
+
+
 def test_a_crashed_worker_is_reported_and_the_others_go_on(run: Run) -> None:
     """One crash must not cost the results of the rest, nor pass unseen."""
     outcome = run(

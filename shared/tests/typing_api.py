@@ -33,6 +33,7 @@ from netra_fixtures import (
     Latency,
     Link,
     ManualClock,
+    Measured,
     NetraFixturesError,
     Outcome,
     PostgresEndpoint,
@@ -100,6 +101,11 @@ def time_and_chance(clock: ManualClock, rng: random.Random) -> None:
     clock.advance(3600)  # type: ignore[arg-type]
     clock.set(timedelta(hours=1))  # type: ignore[arg-type]
     assert_type(rng.random(), float)
+
+
+def durations(measured: Measured) -> None:
+    assert_type(measured("event delivery", timedelta(milliseconds=3)), None)
+    measured("event delivery", 3)  # type: ignore[arg-type]
 
 
 def variables(environment: IsolatedEnvironment) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from netra_fixtures.budgets import Budget as Budget
+    from netra_fixtures.budgets import Measured as Measured
     from netra_fixtures.cases import BaseIntegrationTest as BaseIntegrationTest
     from netra_fixtures.cases import CacheIntegrationTest as CacheIntegrationTest
     from netra_fixtures.cases import DatabaseIntegrationTest as DatabaseIntegrationTest
@@ -67,6 +68,7 @@ _HOMES = {
     "Latency": "faults",
     "Link": "faults",
     "ManualClock": "clock",
+    "Measured": "budgets",
     "NetraFixturesError": "errors",
     "Outcome": "outcomes",
     "PostgresEndpoint": "services.endpoint",

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +172,21 @@ class Recorder:
         started = perf_counter()
         yield
         self.record(budget.name, (perf_counter() - started) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Counts what the kit can't see: what happens in other processes, or between two calls."""
+
+    _recorder: Recorder
+
+    def __call__(self, budget: str, took: timedelta) -> None:
+        """Count one operation under the name of a budget in `BUDGETS`.
+
+        Raises:
+            ValueError: there is no such budget, or *took* is negative.
+        """
+        self._recorder.record(budget, took / timedelta(milliseconds=1))
 
 
 class BudgetResult(BaseModel):

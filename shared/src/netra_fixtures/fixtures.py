@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+    from netra_fixtures.budgets import Measured
     from netra_fixtures.chance import Chance
     from netra_fixtures.clock import ManualClock
     from netra_fixtures.context import TenantFactory, UserFactory
@@ -199,6 +200,14 @@ def delivered(netra_worker: Worker, engine: AsyncEngine) -> Delivered:
     from netra_fixtures.outcomes import Delivered
 
     return Delivered(engine, netra_worker.outcomes.append)
+
+
+@pytest.fixture
+def measured(netra_worker: Worker) -> Measured:
+    """Counts what an operation took that is not measured without asking, for the report to hold against its budget."""
+    from netra_fixtures.budgets import Measured
+
+    return Measured(netra_worker.recorder)
 
 
 @pytest.fixture
