@@ -4,7 +4,7 @@ import asyncio
 import resource
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,12 +23,13 @@ ONE = Limit(on=LimitOn.RATIO_AT_MOST, bound=1.5)
 ALL = Limit(on=LimitOn.RATIO_AT_LEAST, bound=0.7)
 CONNECTIONS = (10, 100, 1_000)
 EVENTS = 40  # to one user, in one turn
-FANNED_OUT = 20  # to all, in one turn
-CROWD = 100
+SHOWN = 2_000  # on all screens together, in one turn
+FEWEST_EVENTS = 4  # in one turn, however many screens there are
 DATA = {"agent": "triage", "thought": "x" * 300}
 BODY = b"y" * 560  # as long as the frame of the event above
 
 Publish = Callable[[str, int], Awaitable[object]]
+Act = Callable[[Publish, list[ClientConnection]], Awaitable[float]]
 
 
 @dataclass(frozen=True)
@@ -133,16 +134,18 @@ async def p50(publish: Publish, clients: list[ClientConnection]) -> float:
 async def rate(publish: Publish, clients: list[ClientConnection]) -> float:
     """Send events to one user with many screens; return how many arrive a second, all screens together."""
 
+    events = max(FEWEST_EVENTS, SHOWN // len(clients))
+
     async def read(client: ClientConnection) -> None:
-        for _ in range(FANNED_OUT):
+        for _ in range(events):
             await client.recv()
 
     began = time.perf_counter()
     reading = asyncio.gather(*map(read, clients))
-    for turn in range(FANNED_OUT):
+    for turn in range(events):
         await publish("crowd", turn)
     await reading
-    return len(clients) * FANNED_OUT / (time.perf_counter() - began)
+    return len(clients) * events / (time.perf_counter() - began)
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ async def both(kit: Kit) -> AsyncIterator[tuple[Server, Server]]:
         ours, bare = kit.redis.endpoint.client(), kit.redis.endpoint.client()
         opened.push_async_callback(ours.aclose)
         opened.push_async_callback(bare.aclose)
-        policy = GatewayPolicy(connections_per_user=2 * CROWD, drain=timedelta(seconds=1))
+        policy = GatewayPolicy(connections_per_user=2 * max(CONNECTIONS), drain=timedelta(seconds=1))
         gateway = await opened.enter_async_context(
             Gateway(
                 redis=ours, namespace="bench", authentication=Authentication(Trusting(), ()),
@@ -189,40 +192,50 @@ def measure(subject: Subject) -> Iterator[Figure]:
         stack = AsyncExitStack()
         try:
             servers = runner.run(stack.enter_async_context(both(kit)))
-            crowds = [runner.run(connected(stack, one.uri, ["crowd"] * CROWD)) for one in servers]
-            ours, plain = subject.in_turns(
-                *(_contender(runner, rate, one.publish, crowd) for one, crowd in zip(servers, crowds, strict=True)),
-                turns=21, seconds=15, warmup=2,
-            )  # fmt: skip
-            named = [("a bare server that forwards pub/sub", plain)]
-            yield subject.figure(
-                f"an event to {CROWD} screens of one user", ours, named, limit=ALL, unit="/s"
-            )
-            for clients in crowds:
-                for client in clients:
-                    client.transport.abort()
-            screens: list[list[ClientConnection]] = [[], []]
-            for count in CONNECTIONS:
-                for server, open_ones in zip(servers, screens, strict=True):
-                    users = [f"user{number}" for number in range(len(open_ones), count)]
-                    open_ones += runner.run(connected(stack, server.uri, users))
-                ours, plain = subject.in_turns(
-                    *(_contender(runner, p50, one.publish, s) for one, s in zip(servers, screens, strict=True)),
-                    turns=31, seconds=10, warmup=2,
-                )  # fmt: skip
-                yield subject.figure(
-                    f"an event to one of {count:,} users, p50", ours,
-                    [("a bare server that forwards pub/sub", plain)], limit=ONE,
-                )  # fmt: skip
+            yield from _alone(subject, runner, servers)
+            yield from _together(subject, runner, servers)
         finally:
             runner.run(stack.aclose())
 
 
+def _alone(subject: Subject, runner: asyncio.Runner, servers: Sequence[Server]) -> Iterator[Figure]:
+    """Measure one event to one of many users."""
+    for count, measured in _growing(runner, servers, "user{}", p50, subject, turns=31, seconds=7):
+        ours, plain = measured
+        named = [("a bare server that forwards pub/sub", plain)]
+        yield subject.figure(f"an event to one of {count:,} users, p50", ours, named, limit=ONE)
+
+
+def _together(subject: Subject, runner: asyncio.Runner, servers: Sequence[Server]) -> Iterator[Figure]:
+    """Measure one event to all screens of a user."""
+    for count, measured in _growing(runner, servers, "crowd", rate, subject, turns=21, seconds=6):
+        ours, plain = measured
+        named = [("a bare server that forwards pub/sub", plain)]
+        yield subject.figure(f"an event to {count:,} screens of one user", ours, named, limit=ALL, unit="/s")
+
+
+def _growing(
+    runner: asyncio.Runner, servers: Sequence[Server], user: str, act: Act, subject: Subject, *,
+    turns: int, seconds: float,
+) -> Iterator[tuple[int, list[list[float]]]]:  # fmt: skip
+    """Let the servers take turns with ever more connections, which are closed at the end."""
+    stack = AsyncExitStack()
+    screens: list[list[ClientConnection]] = [[] for _ in servers]
+    try:
+        for count in CONNECTIONS:
+            for server, open_ones in zip(servers, screens, strict=True):
+                users = [user.format(number) for number in range(len(open_ones), count)]
+                open_ones += runner.run(connected(stack, server.uri, users))
+            contenders = [
+                _contender(runner, act, one.publish, some) for one, some in zip(servers, screens, strict=True)
+            ]
+            yield count, subject.in_turns(*contenders, turns=turns, seconds=seconds, warmup=2)
+    finally:
+        runner.run(stack.aclose())
+
+
 def _contender(
-    runner: asyncio.Runner,
-    act: Callable[[Publish, list[ClientConnection]], Awaitable[float]],
-    publish: Publish,
-    clients: list[ClientConnection],
+    runner: asyncio.Runner, act: Act, publish: Publish, clients: list[ClientConnection]
 ) -> Contender:
     async def once() -> float:
         return await act(publish, clients)
