@@ -14,6 +14,7 @@ from netra_fixtures import (
     Cut,
     Goal,
     HalfOpen,
+    Latency,
     PrivateRedis,
     RedisEndpoint,
     ServiceLink,
@@ -191,6 +192,29 @@ async def test_a_producer_is_told_in_time_that_redis_is_away(
     assert not (
         await publisher.publish("agent_completed", user="alice", run="r", event_id="3", data=STARTED)
     ).repeated
+
+
+async def test_all_that_publishing_asks_of_redis_ends_by_one_deadline(
+    open_publisher: OpenPublisher,
+    linked_redis: Redis,
+    redis_link: ServiceLink[RedisEndpoint],
+    redis_client: Redis,
+) -> None:
+    """Where Redis is far away and has forgotten the script, a run waits no longer than it was told it might."""
+    publisher = open_publisher(redis=linked_redis, deadline=timedelta(seconds=2))
+    await publisher.emit("agent_started", user="alice", run="r", event_id="1", data=STARTED)
+    await redis_client.script_flush()
+
+    async with redis_link.fault(Latency(timedelta(milliseconds=400))), within(seconds=30):
+        told = await asyncio.gather(
+            *(
+                publisher.emit("agent_started", user="alice", run="r", event_id=event_id, data=STARTED)
+                for event_id in ("2", "3")
+            ),
+            return_exceptions=True,
+        )
+
+    assert StoreUnavailable in map(type, told)  # one waits for the other, and would take three times 800 ms
 
 
 async def test_a_restart_of_redis_costs_a_producer_nothing_but_time(

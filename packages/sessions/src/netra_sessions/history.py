@@ -6,12 +6,13 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from pydantic import BaseModel, Field
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, ResponseError
 
+from netra_sessions.deadline import due_after, due_within
 from netra_sessions.errors import StoreUnavailable
 from netra_sessions.events import START, order
 from netra_sessions.lane import CacheUnavailable, Lane, packed
@@ -153,10 +154,11 @@ class History:
         keys = (b"3", channel, self._beginning, f"{self._namespace}:event-ids:{user}".encode())
         limits = (b"%d" % self.policy.events_kept, self._kept_ms, channel)
         arguments = (*keys, _chance(), known, event_id.encode(), body, *limits)
-        try:
-            reply = await self._ask(b"EVALSHA", _APPEND_SHA, *arguments)
-        except NoScriptError:
-            reply = await self._ask(b"EVAL", _APPEND.encode(), *arguments)
+        with due_within(self.policy.deadline):
+            try:
+                reply = await self._ask(b"EVALSHA", _APPEND_SHA, *arguments)
+            except NoScriptError:
+                reply = await self._ask(b"EVAL", _APPEND.encode(), *arguments)
         return Published(id=reply.decode().removeprefix("="), repeated=reply.startswith(b"="))
 
     async def last(self, user: str) -> bytes:
@@ -175,12 +177,13 @@ class History:
             StoreUnavailable: Redis did not answer.
         """
         channel = channel_of(self._namespace, user)
-        while True:
-            for found in await self._ask(b"XRANGE", channel, b"-", b"+", b"COUNT", b"1"):
-                previous = _entry(*found).previous
-                return previous if is_beginning(previous) else _START
-            if is_beginning(last := await self.last(user)):  # else an event came between the questions
-                return last
+        with due_within(self.policy.deadline):
+            while True:
+                for found in await self._ask(b"XRANGE", channel, b"-", b"+", b"COUNT", b"1"):
+                    previous = _entry(*found).previous
+                    return previous if is_beginning(previous) else _START
+                if is_beginning(last := await self.last(user)):  # else an event came between the questions
+                    return last
 
     async def read(self, user: str, after: bytes) -> Page:
         """Read what stands after a position, at most a page of it.
@@ -189,36 +192,42 @@ class History:
             StoreUnavailable: Redis did not answer.
         """
         channel, count = channel_of(self._namespace, user), b"%d" % (self.policy.page + 1)
-        while True:
-            found = [
-                _entry(*one) for one in await self._ask(b"XRANGE", channel, after, b"+", b"COUNT", count)
-            ]
-            if found and found[0].id == after:
-                return Page(found[1:], after)
-            if found:
-                return Page(found, after)
-            last = await self.last(user)
-            if is_beginning(last) or order(last) <= order(after):  # else an event came between the questions
-                return Page((), last)
+        with due_within(self.policy.deadline):
+            while True:
+                found = await self._ask(b"XRANGE", channel, after, b"+", b"COUNT", count)
+                if found:
+                    entries = [_entry(*one) for one in found]
+                    return Page(entries[1:] if entries[0].id == after else entries, after)
+                last = await self.last(user)
+                if is_beginning(last) or order(last) <= order(
+                    after
+                ):  # else an event came between the questions
+                    return Page((), last)
 
     async def _ask(self, *command: bytes) -> Any:
         """Ask Redis, again where a connection broke: each question may be repeated."""
-        loop = asyncio.get_running_loop()
-        last_try = loop.time() + self.policy.deadline.total_seconds() / 2
+        due = due_after(self.policy.deadline)
         written = b"*%d\r\n" % len(command) + packed(*command)
-        while True:
-            try:
-                reply = cast(object, await self._lane.send(written))
-                break
-            except CacheUnavailable as error:
-                if loop.time() + _RETRY_S >= last_try:
-                    raise StoreUnavailable("Redis") from error
-                await asyncio.sleep(_RETRY_S)
+        try:
+            async with asyncio.timeout_at(due):
+                reply = await self._answer(written, last_try=due - self.policy.deadline.total_seconds() / 2)
+        except (CacheUnavailable, TimeoutError) as error:
+            raise StoreUnavailable("Redis") from error
         if isinstance(reply, NoScriptError):
             raise reply
         if isinstance(reply, ResponseError):
             raise StoreUnavailable("Redis") from reply
         return reply
+
+    async def _answer(self, written: bytes, *, last_try: float) -> object:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await self._lane.send(written)
+            except CacheUnavailable:
+                if loop.time() + _RETRY_S >= last_try:
+                    raise
+                await asyncio.sleep(_RETRY_S)
 
 
 def _chance() -> bytes:
