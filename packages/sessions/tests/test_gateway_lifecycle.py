@@ -4,7 +4,8 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,11 +20,12 @@ from netra_fixtures import (
     RedisEndpoint,
     ServiceLink,
     Tier,
+    WebSocketLinkFactory,
     business_value,
     eventually,
     within,
 )
-from netra_sessions import Authentication, CloseCode, Gateway, Presence, Publisher
+from netra_sessions import Authentication, CloseCode, Gateway, GatewayPolicy, Presence, Publisher, Sessions
 from netra_sessions.session import Ending
 
 pytestmark = business_value(
@@ -40,17 +42,26 @@ def bearing(token: str) -> dict[str, Any]:
     return {"additional_headers": {"Authorization": f"Bearer {token}"}}
 
 
-class Trusting:
-    """Takes nobody's token; these gateways meet no client."""
+@dataclass(frozen=True)
+class Caller:
+    """Whom a token speaks for."""
 
-    def verify(self, token: str) -> Any:
-        """Refuse the token."""
-        raise LookupError
+    user: str
+    session: str
+    expires_at: datetime
+
+
+class Trusting:
+    """Takes a token for its user."""
+
+    def verify(self, token: str) -> Caller:
+        """Believe the token."""
+        return Caller(token, token, datetime.now(UTC) + timedelta(hours=1))
 
 
 def unentered(redis: Redis, namespace: str, endings: Any, **options: Any) -> Gateway:
     """Make a gateway that the test enters itself."""
-    authentication = Authentication(Trusting(), refusals=(LookupError,))
+    authentication = Authentication(Trusting(), refusals=())
     return Gateway(
         redis=redis, namespace=namespace, authentication=authentication, endings=endings, **options
     )
@@ -140,6 +151,31 @@ async def test_a_drain_does_not_wait_for_who_never_said_a_word(open_gateway: Ope
     silent.close()
 
 
+async def test_a_drain_that_is_given_up_leaves_nothing_behind(
+    redis_client: Redis, namespace: str, sessions: Sessions, websocket_link: WebSocketLinkFactory
+) -> None:
+    """Who can't wait for the last goodbyes gets a gateway that is gone, and not one that lives on in the dark."""
+    tasks, patient = asyncio.all_tasks(), timedelta(minutes=5)
+    policy = GatewayPolicy(deadline=patient, drain=patient)
+    gateway = unentered(redis_client, namespace, sessions.endings, policy=policy)
+    await gateway.__aenter__()
+    async with websocket_link(gateway.uri) as link, connect(link.uri, **bearing("alice")) as socket:
+        await socket.recv()
+
+        async with link.fault(HalfOpen()), within(seconds=20):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await gateway.__aexit__(None, None, None)
+
+        assert gateway.connections == 0
+        socket.transport.abort()
+
+    def ended() -> None:
+        assert asyncio.all_tasks() <= tasks
+
+    await eventually(ended, seconds=10)
+
+
 @pytest.mark.parametrize("after", ["0-0", "1-0"])
 async def test_an_entry_that_can_not_be_read_costs_others_nothing(
     gateway: Any,
@@ -218,11 +254,19 @@ class Slow(Redis):
         return Waits(self.connection_pool, self.response_callbacks, transaction, shard_hint)
 
 
+@pytest.fixture
+async def slow(redis_endpoint: RedisEndpoint) -> AsyncIterator[Slow]:
+    """A client whose pipelines wait."""
+    client = Slow.from_url(redis_endpoint.url)
+    yield client
+    await client.aclose()
+
+
 async def test_a_screen_that_leaves_while_leases_are_renewed_is_not_put_back(
-    redis_endpoint: RedisEndpoint, open_gateway: Open, sign_in: Open, redis_client: Redis, namespace: str
+    slow: Slow, open_gateway: Open, sign_in: Open, redis_client: Redis, namespace: str
 ) -> None:
     """A user who closed a window isn't refused another one because of it."""
-    slow, lease = Slow.from_url(redis_endpoint.url), timedelta(seconds=3)
+    lease = timedelta(seconds=3)
     gateway = await open_gateway(redis=slow, lease=lease)
     presence = Presence(redis_client, namespace, lease=lease, deadline=timedelta(seconds=10))
 
@@ -239,5 +283,4 @@ async def test_a_screen_that_leaves_while_leases_are_renewed_is_not_put_back(
         (await slow.waiting.get()).set()  # the next round: the one before is over
         left = await presence.connections("alice")
 
-    await slow.aclose()
     assert left == frozenset()

@@ -137,3 +137,21 @@ async def test_the_watcher_says_why_it_can_not_watch(gateway: Any, environment: 
 
     assert code == 1
     assert said == "the gateway refused the token (401); ask the user to sign in again\n"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [("http://127.0.0.1:1",), ("ws://127.0.0.1:1/events", "--after", "yesterday")],
+    ids=["where", "when"],
+)
+async def test_the_watcher_says_what_it_was_told_wrong(
+    gateway: Any, environment: IsolatedEnvironment, told: tuple[str, ...]
+) -> None:
+    """A misspelt address or place is a line of help, not a traceback."""
+    environment.set("NETRA_TOKEN", SECRET)
+
+    code, said = await outcome(environment, sys.executable, "-m", "netra_sessions.watch", *told)
+
+    assert code == 2
+    assert said.startswith("usage:")
+    assert SECRET not in said

@@ -104,6 +104,13 @@ def test_a_place_to_begin_after_is_checked_at_once(after: str) -> None:
         RealtimeClient("ws://127.0.0.1:1/events", lambda: "token", after=after)
 
 
+@pytest.mark.parametrize("uris", ["", "http://127.0.0.1/events", ("ws://127.0.0.1:1/events", "nowhere"), ()])
+def test_an_address_is_checked_at_once(uris: Any) -> None:
+    """The address of a gateway that never was is no gateway that is down."""
+    with pytest.raises(ValueError, match="address"):
+        RealtimeClient(uris, lambda: "token")
+
+
 async def test_a_server_that_greets_and_hangs_up_is_asked_less_and_less(
     websocket_link: WebSocketLinkFactory,
 ) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, Field, ValidationError
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
+from websockets.uri import parse_uri
 
 from netra_sessions.closing import CloseCode
 from netra_sessions.errors import HandshakeRefused, SessionEnded
@@ -62,7 +63,7 @@ class RealtimeClient:
             for what happens from the moment the block was entered.
 
     Raises:
-        ValueError: *after* is no position, or there is no address.
+        ValueError: *after* is no position, or an address is none.
     """
 
     def __init__(
@@ -76,6 +77,11 @@ class RealtimeClient:
         self._uris = (uris,) if isinstance(uris, str) else tuple(uris)
         if not self._uris:
             raise ValueError("a client needs at least one gateway's address")
+        for uri in self._uris:
+            try:
+                parse_uri(uri)
+            except InvalidURI as error:
+                raise ValueError("a gateway's address is ws://host:port/events, or wss://…") from error
         if after is not None:
             order(after)
         self._token = token
@@ -156,9 +162,7 @@ class RealtimeClient:
             await self._lost(closed)
         except InvalidStatus as refused:
             self._refused(refused.response.status_code)
-        except (InvalidHandshake, OSError, ValidationError) as error:
-            if isinstance(error, InvalidURI):
-                raise
+        except (InvalidHandshake, InvalidURI, OSError, ValidationError):
             self._failed()
         else:
             self._connection, connection = connection, None

@@ -160,8 +160,8 @@ class Gateway:
         user = screen.caller.user
         link = Link(screen, user, str(screen.caller.session), channel_of(self._namespace, user))
         screen.flooded = lambda: self._close_soon(link, CloseCode.TOO_MANY_FRAMES, "too many frames")
-        self._roll.enter(link)
         try:
+            self._roll.enter(link)
             try:
                 await self._welcome(link)
             except StoreUnavailable:

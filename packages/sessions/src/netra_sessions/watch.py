@@ -11,7 +11,7 @@ from rich.text import Text
 
 from netra_sessions.client import RealtimeClient
 from netra_sessions.errors import SessionsError
-from netra_sessions.events import START, Gap, RunEvent
+from netra_sessions.events import START, Gap, RunEvent, order
 
 _COLOURS = {"agent_failed": "red", "agent_completed": "green", "agent_started": "cyan"}
 
@@ -46,7 +46,9 @@ def main() -> int:
     """Read the arguments and watch."""
     parser = argparse.ArgumentParser(prog="python -m netra_sessions.watch", description=__doc__)
     parser.add_argument("uri", help="where a gateway listens")
-    parser.add_argument("--after", help=f"the position to begin after; {START} for all that is kept")
+    parser.add_argument(
+        "--after", type=_position, help=f"the position to begin after; {START} for all that is kept"
+    )
     parser.add_argument("--token-variable", default="NETRA_TOKEN", help="the variable that holds the token")
     chosen = parser.parse_args()
     token = os.environ.get(chosen.token_variable)
@@ -55,10 +57,17 @@ def main() -> int:
     try:
         with suppress(KeyboardInterrupt):
             asyncio.run(watch(chosen.uri, token, after=chosen.after, console=Console()))
+    except ValueError as error:
+        parser.error(str(error))
     except SessionsError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _position(text: str) -> str:
+    order(text)
+    return text
 
 
 def _printable(text: str) -> str:
