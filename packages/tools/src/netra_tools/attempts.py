@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 from netra_tools.breaker import Breakers
-from netra_tools.errors import CircuitOpen, ToolError
+from netra_tools.errors import CircuitOpen, InvalidArguments, ToolError
 from netra_tools.payload import Misfit, NotStorable
 from netra_tools.retry import RetryBudget
 from netra_tools.run import RunState
@@ -45,7 +45,7 @@ class Attempts:
                 raise
 
         try:
-            arguments = tool.input.read(claim.arguments)
+            arguments = _read(tool, claim)
             value = await self.call(tool, attempt)
             data = tool.result.write(value, limit_bytes=self._limit_bytes)
             tool.result.read(data)
@@ -53,7 +53,7 @@ class Attempts:
             return Ending(RunState.TIMED_OUT, error="TimedOut", message="no answer in time", attempts=made)
         except (NotStorable, Misfit) as error:
             return _failed("ResultRefused", str(error), made)
-        except (ToolError, CircuitOpen) as error:
+        except (ToolError, CircuitOpen, InvalidArguments) as error:
             return _failed(type(error).__name__, str(error), made)
         except Exception as error:
             return _failed(type(error).__name__, "it raised what it has no words for", made)
@@ -79,6 +79,13 @@ class Attempts:
                     raise
             await asyncio.sleep(wait.total_seconds())
             number += 1
+
+
+def _read(tool: Tool[Any, Any], claim: Claim) -> Any:
+    try:
+        return tool.input.read(claim.arguments)
+    except Misfit as error:  # another process, of other code, took them
+        raise InvalidArguments(tool.name, error.problems) from None
 
 
 def _failed(error: str, message: str, attempts: int) -> Ending:

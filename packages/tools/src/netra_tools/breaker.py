@@ -4,6 +4,7 @@ What Redis holds of a tool: counts of this window, while nothing is wrong; and w
 and the probes that were let through. Times are those of Redis.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
@@ -71,6 +72,11 @@ redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('PUBLISH', ARGV[1], 'breaker ' .. ARGV[3] .. ' -1')
 return -1
 """
+# KEYS: counts, rest. Takes a probe back that was let through.
+_GIVEN_BACK: Final = b"""
+if tonumber(redis.call('HGET', KEYS[2], 'given') or '0') > 0 then redis.call('HINCRBY', KEYS[2], 'given', -1) end
+return 0
+"""
 # KEYS: (counts, rest) of each tool. Answers how long each rests (ms), 0 or -1.
 _READ: Final = b"""
 local time = redis.call('TIME')
@@ -124,6 +130,10 @@ class Breaker:
         probing = self._rests_until is not None and await self._admitted()
         try:
             result = await attempt()
+        except asyncio.CancelledError:
+            if probing:
+                await self._given_back()
+            raise
         except Exception as error:
             if counts(error):
                 await self._failed(probing=probing)
@@ -163,6 +173,13 @@ class Breaker:
         except StoreUnavailable:
             return
 
+    async def _given_back(self) -> None:
+        """Let another probe in place of one that was cancelled, which tells nothing of the tool."""
+        try:
+            await self._memory.run(_GIVEN_BACK, self.keys)
+        except StoreUnavailable:
+            return
+
     async def _passed(self) -> None:
         channel, _, name = self._shared
         try:
@@ -199,9 +216,9 @@ class Breakers:
                 breaker.hear(left)
 
     def _hear(self, about: bytes) -> None:
-        name, _, left = about.decode(errors="replace").rpartition(" ")
-        breaker = self._known.get(name)
-        if breaker is not None and left.lstrip("-").isdigit():
+        name, _, left = about.rpartition(b" ")
+        breaker = self._known.get(name.decode(errors="replace"))
+        if breaker is not None and left.removeprefix(b"-").isdigit():
             breaker.hear(int(left))
 
 

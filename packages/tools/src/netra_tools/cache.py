@@ -1,7 +1,8 @@
 """Results that answer equal calls of one tenant, computed by one process while the others wait.
 
 An entry in Redis is the instant it was made (15 digits, ms), the generations of the tool and of its version
-(16 characters each) under which its computation began, and the result as JSON. Invalidation draws a new
+(16 characters each) under which its computation began, and the result as JSON, or nothing where it is too long to
+be kept: such results are computed side by side. Invalidation draws a new
 generation, which voids every entry of another, also those that are still being computed.
 """
 
@@ -132,12 +133,19 @@ class ResultCache:
             StillRunning: another process is still at it when the caller's time is over.
         """
         try:
-            found = await self._look(asked)
-            return found or await self._single(asked, compute)
+            found = await self._look(asked) or await self._single(asked, compute)
         except StoreUnavailable as error:
             if error.store != "Redis":
                 raise
             return Kept(await compute(), CacheUse.UNAVAILABLE)
+        return found if found.data else Kept(await compute(), CacheUse.TOO_LARGE)
+
+    async def forget(self, asked: Asked) -> None:
+        """Void one result; without Redis there is none."""
+        try:
+            await self._memory.ask(b"DEL", asked.entry)
+        except StoreUnavailable:
+            return
 
     async def invalidate(self, tool: str, version: str | None) -> None:
         """Void all results of a tool, or of one version of it, for every tenant."""
@@ -176,12 +184,10 @@ class ResultCache:
         async with self._holding(asked.lock, token):
             try:
                 data = await compute()
-                if len(data) > asked.policy.limit_bytes:
-                    use = CacheUse.TOO_LARGE
-                else:
-                    lasts = asked.policy.lasts // _MS
-                    made = (b"%015d" % self.now_ms() + generations + data, b"%d" % lasts)
-                    use = CacheUse.STORED
+                fits = len(data) <= asked.policy.limit_bytes
+                head = b"%015d" % self.now_ms() + generations
+                made = (head + data if fits else head, b"%d" % (asked.policy.lasts // _MS))
+                use = CacheUse.STORED if fits else CacheUse.TOO_LARGE
             finally:
                 told = (token, self._channel, asked.name, *made)
                 if not await self._released([asked.entry, asked.lock], told):

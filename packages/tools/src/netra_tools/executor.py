@@ -23,9 +23,10 @@ from netra_tools.call import (
     ending_of,
     result_of,
 )
-from netra_tools.errors import PermissionDenied, StoreUnavailable, ToolsError
+from netra_tools.errors import PermissionDenied, ResultRefused, StoreUnavailable, ToolsError
 from netra_tools.events import Announcer, EventSink
 from netra_tools.memory import Memory
+from netra_tools.payload import Misfit
 from netra_tools.policy import ExecutorPolicy
 from netra_tools.registry import ToolRegistry
 from netra_tools.run import Caller, Run, RunId
@@ -37,6 +38,7 @@ from netra_tools.tool import Tool
 from netra_tools.worker import Worker
 
 R = TypeVar("R")
+_AGAIN_S = 0.1
 
 
 class Permits(Protocol):
@@ -127,8 +129,7 @@ class ToolExecutor:
         checked = await self._check(call, caller)
         policy = checked.tool.cache
         if policy is None or call.bypass or call.key is not None:
-            run, data = await self._runs.result(checked)
-            return Outcome(checked.tool.result.read(data), run, CacheUse.BYPASSED, timedelta(0))
+            return await self._past_the_cache(checked)
         runs: list[RunId] = []
 
         async def compute() -> bytes:
@@ -140,9 +141,12 @@ class ToolExecutor:
             checked.tool, policy, caller.tenant, checked.new.arguments, max_age=call.max_age, due=checked.due
         )
         kept = await self._cache.result(asked, compute)
-        return Outcome(
-            checked.tool.result.read(kept.data), runs[0] if runs else None, kept.use, self._age(kept)
-        )
+        try:
+            result = checked.tool.result.read(kept.data)
+        except Misfit:  # it was kept by other code of the same version
+            await self._cache.forget(asked)
+            return await self._past_the_cache(checked)
+        return Outcome(result, runs[0] if runs else None, kept.use, self._age(kept))
 
     async def run_many(
         self, calls: Sequence[Call[Any]], *, caller: Caller, limit: int = 8
@@ -181,14 +185,15 @@ class ToolExecutor:
 
         Raises:
             RunNotFound: the tenant has no such run.
-            RunEnded: it ended without a result.
+            RunEnded: it ended without a result, or with one that its tool, as it is here, can't read.
             StillRunning: it did not end *within* the time.
+            ToolNotFound: its tool is not registered here.
         """
         self._background.check()
         due = asyncio.get_running_loop().time() + within.total_seconds()
         stored = await self._runs.ended(run, caller.tenant, due)
-        tool = self._registry.find(stored.run.tool, stored.run.version)
-        return tool.result.read(result_of(run, ending_of(stored)))
+        data = result_of(run, ending_of(stored))
+        return _read(self._registry.find(stored.run.tool, stored.run.version), run, data)
 
     async def find(self, run: RunId, *, caller: Caller) -> Run:
         """Return what is kept of a run of the caller's tenant.
@@ -230,6 +235,10 @@ class ToolExecutor:
         new = NewRun(caller, tool.name, tool.version, arguments, patience, call.key)
         return CheckedCall(tool, new, asyncio.get_running_loop().time() + patience.total_seconds())
 
+    async def _past_the_cache(self, checked: CheckedCall) -> Outcome[Any]:
+        run, data = await self._runs.result(checked)
+        return Outcome(_read(checked.tool, run, data), run, CacheUse.BYPASSED, timedelta(0))
+
     async def _permit(self, tool: str, permission: str, caller: Caller) -> None:
         if self._permits is None:
             raise PermissionDenied(tool, permission)
@@ -254,9 +263,17 @@ class ToolExecutor:
             try:
                 await self._breakers.refresh(self._registry)
             except StoreUnavailable:
-                continue  # the listener connects again, and says so
+                await asyncio.sleep(_AGAIN_S)
+                self._missed.set()
 
     def _age(self, kept: Kept) -> timedelta:
         return timedelta(
             milliseconds=0 if kept.made_ms is None else max(0, self._cache.now_ms() - kept.made_ms)
         )
+
+
+def _read(tool: Tool[Any, Any], run: RunId, data: bytes) -> Any:
+    try:
+        return tool.result.read(data)
+    except Misfit:
+        raise ResultRefused(run, "it was kept by other code of the same version") from None
