@@ -4,7 +4,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -35,12 +35,16 @@ PROGRAM = str(Path(__file__).with_name("mcp_server.py"))
 DEADLINE = timedelta(seconds=30)
 
 
-@asynccontextmanager
-async def listening(environment: IsolatedEnvironment) -> AsyncIterator[str]:
-    """Start the server on a free port, and give its address once it listens."""
+def free_port() -> int:
+    """Find a port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return int(free.getsockname()[1])
+
+
+@asynccontextmanager
+async def listening(environment: IsolatedEnvironment, port: int) -> AsyncIterator[str]:
+    """Start the server on a port, and give its address once it listens."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, PROGRAM, str(port), env=environment.for_process(), stderr=asyncio.subprocess.DEVNULL
     )
@@ -69,7 +73,7 @@ async def server(
     if request.param == "stdio":
         yield StdioServerParameters(command=sys.executable, args=[PROGRAM])
     else:
-        async with listening(environment) as url:
+        async with listening(environment, free_port()) as url:
             yield url
 
 
@@ -118,3 +122,42 @@ async def test_a_server_that_is_not_there_is_told(server: StdioServerParameters 
         with pytest.raises(StoreUnavailable, match="MCP server"):
             async with McpServer(server, deadline=timedelta(seconds=10)):
                 pass
+
+
+async def test_a_server_that_was_restarted_is_found_again(
+    open_tools: OpenTools, environment: IsolatedEnvironment, alice: Caller
+) -> None:
+    """A deployment of somebody else's server is a hiccup, and no reason to restart ours."""
+    port, add = free_port(), Call("add", {"a": 1, "b": 2})
+
+    async with within(seconds=50), AsyncExitStack() as opened:
+        async with listening(environment, port) as url:
+            mcp = await opened.enter_async_context(McpServer(url, deadline=DEADLINE))
+            tools = await open_tools(*await mcp.tools(timeout=DEADLINE, breaker=None))
+            await tools.run(add, caller=alice)
+        with pytest.raises(ToolFailed) as gone:
+            await tools.run(add, caller=alice)
+        async with listening(environment, port):
+            again = await tools.run(add, caller=alice)
+
+    assert gone.value.error == "TransientError"
+    assert again.result == {"result": 3}
+
+
+async def test_a_server_that_starts_slowly_is_started_once(tmp_path: Path) -> None:
+    """Callers who lose patience while a server starts leave no heap of servers behind."""
+    started = tmp_path / "started"
+    slow = f"echo x >> {started}; sleep 2; exec {sys.executable} {PROGRAM}"
+    server = McpServer(StdioServerParameters(command="sh", args=["-c", slow]), deadline=DEADLINE)
+
+    async with within(seconds=50), AsyncExitStack() as opened:
+        opened.push_async_exit(server)
+        for _ in range(3):
+            asking = asyncio.create_task(server.tools())
+            await asyncio.wait({asking}, timeout=0.3)
+            asking.cancel()
+            await asyncio.wait({asking})
+        tools = await server.tools()
+
+    assert [tool.name for tool in tools] == ["add", "greet", "die"]
+    assert started.read_text() == "x\n"

@@ -37,10 +37,7 @@ class McpServer:
         self._prefix = prefix
         self._version = version
         self._deadline = deadline.total_seconds()
-        self._turn = asyncio.Lock()
-        self._leave = asyncio.Event()
-        self._client: Client | None = None
-        self._staying: asyncio.Task[None] | None = None
+        self._line: _Line | None = None
 
     async def __aenter__(self) -> Self:
         """Connect.
@@ -52,12 +49,15 @@ class McpServer:
             await self._connected()
         except TransientError as error:
             raise StoreUnavailable("the MCP server") from error
+        except BaseException:
+            await self._hang_up(self._line)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._hang_up(self._client)
+        await self._hang_up(self._line)
 
     async def tools(self, **rules: Any) -> tuple[Tool[Any, Any], ...]:
         """List the server's tools, each under the same *rules*, which `Tool` takes.
@@ -69,7 +69,7 @@ class McpServer:
         offered, cursor = list[Offered](), None
         try:
             async with asyncio.timeout(self._deadline):
-                client = await self._connected()
+                client = (await self._connected()).opened.result()
                 while True:
                     page = await client.list_tools(cursor=cursor)
                     offered += page.tools
@@ -89,16 +89,16 @@ class McpServer:
         return Tool(self._prefix + offered.name, call, Schema(offered.input_schema), result, **told)
 
     async def _call(self, name: str, arguments: dict[str, Any]) -> Any:
-        client = await self._connected()
+        line = await self._connected()
         try:
-            answer = await client.call_tool(name, arguments)
+            answer = await line.opened.result().call_tool(name, arguments)
         except MCPError as error:
             if error.code == CONNECTION_CLOSED:
-                await self._hang_up(client)
+                await self._hang_up(line)
                 raise TransientError("the connection to the MCP server was lost") from error
             raise ToolError(f"the MCP server refuses the call ({error.code})") from error
         except (OSError, RuntimeError) as error:
-            await self._hang_up(client)
+            await self._hang_up(line)
             raise TransientError("the connection to the MCP server was lost") from error
         if answer.is_error:
             raise ToolError(_text(answer)[:_LONGEST] or "the MCP server's tool failed")
@@ -106,44 +106,47 @@ class McpServer:
             return answer.structured_content
         return {"content": [part.model_dump(mode="json", exclude_none=True) for part in answer.content]}
 
-    async def _connected(self) -> Client:
-        async with self._turn:
-            if self._client is not None and self._staying is not None and not self._staying.done():
-                return self._client
-            opened: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
-            self._leave = asyncio.Event()
-            self._staying = asyncio.create_task(self._stay(opened, self._leave))
-            either: set[asyncio.Future[Any]] = {opened, self._staying}
-            await asyncio.wait(either, timeout=self._deadline, return_when=asyncio.FIRST_COMPLETED)
-            if not opened.done():
-                await self._end()
-                raise TransientError("the MCP server can't be reached")
-            self._client = opened.result()
-            return self._client
+    async def _connected(self) -> "_Line":
+        """Connect, once for all who ask meanwhile; who loses patience leaves the connection to those who come."""
+        line = self._line
+        if line is None or line.staying.done():
+            line = self._line = _Line(self._server)
+        either: set[asyncio.Future[Any]] = {line.opened, line.staying}
+        await asyncio.wait(either, timeout=self._deadline, return_when=asyncio.FIRST_COMPLETED)
+        if not line.opened.done():
+            await self._hang_up(line)
+            raise TransientError("the MCP server can't be reached")
+        return line
 
-    async def _stay(self, opened: "asyncio.Future[Client]", leave: asyncio.Event) -> None:
-        """Hold the connection in one task from its beginning to its end, as its own tasks want it."""
-        async with Client(self._server) as client:
-            opened.set_result(client)
-            await leave.wait()
+    async def _hang_up(self, line: "_Line | None") -> None:
+        """Close a connection; another may have taken its place already."""
+        if self._line is line:
+            self._line = None
+        if line is not None:
+            await line.close(self._deadline)
 
-    async def _hang_up(self, client: Client | None) -> None:
-        """Close the connection of *client*, unless another has taken its place already."""
-        async with self._turn:
-            if client is not self._client:
-                return
-            self._leave.set()
-            if self._staying is not None:
-                await asyncio.wait({self._staying}, timeout=self._deadline)
-            await self._end()
 
-    async def _end(self) -> None:
-        staying, self._staying, self._client = self._staying, None, None
-        if staying is not None:
-            staying.cancel()
-            await asyncio.wait({staying})
-            if not staying.cancelled():
-                staying.exception()  # a lost connection is told to those who call
+class _Line:
+    """A connection, held in one task from its beginning to its end, as its own tasks want it."""
+
+    def __init__(self, server: StdioServerParameters | str) -> None:
+        self.opened: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
+        self._leave = asyncio.Event()
+        self.staying = asyncio.create_task(self._stay(server))
+        self.staying.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    async def close(self, deadline: float) -> None:
+        """End it: politely, once it was open, and in any case by the deadline."""
+        self._leave.set()
+        if self.opened.done():
+            await asyncio.wait({self.staying}, timeout=deadline)
+        self.staying.cancel()
+        await asyncio.wait({self.staying}, timeout=deadline)
+
+    async def _stay(self, server: StdioServerParameters | str) -> None:
+        async with Client(server) as client:
+            self.opened.set_result(client)
+            await self._leave.wait()
 
 
 def _text(answer: CallToolResult) -> str:
