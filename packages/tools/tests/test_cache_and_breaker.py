@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from netra_fixtures import Goal, Tier, business_value, eventually, within
+from netra_fixtures import Goal, PrivateRedis, Tier, business_value, eventually, within
 from netra_tools import (
     BreakerPolicy,
     CachePolicy,
@@ -139,6 +139,20 @@ async def test_a_probe_that_is_cancelled_is_not_the_only_one(open_tools: OpenToo
         second = await probed()
 
     assert second.result == {"n": 1}
+
+
+async def test_a_restart_of_redis_costs_one_call_its_cache(
+    open_tools: OpenTools, private_redis: PrivateRedis, own_redis: Redis, alice: Caller
+) -> None:
+    """However many connections there were, the first that is found dead speaks for all."""
+    tool = Tool.typed("t", number, dict[str, int], dict[str, int], cache=CachePolicy())
+    tools = await open_tools(tool, redis=own_redis)
+    await tools.run_many([Call(tool, {"n": n}) for n in range(12)], caller=alice, limit=12)
+
+    await private_redis.restart()
+    found = [await tools.run(Call(tool, {"n": 1}), caller=alice) for _ in range(4)]
+
+    assert [one.cache for one in found[1:]] == [CacheUse.STORED, CacheUse.HIT, CacheUse.HIT]
 
 
 async def test_what_others_know_is_read_until_it_is_known(

@@ -70,6 +70,8 @@ class Memory:
                     if connection is not None:
                         await self._give_back(connection, whole=answered)
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
+            while self._free and not answered:
+                await self._drop(self._free.pop())  # the others lead to the same server
             raise StoreUnavailable("Redis") from error
         return reply
 
@@ -80,6 +82,9 @@ class Memory:
     async def _give_back(self, connection: AbstractConnection, *, whole: bool) -> None:
         if whole and not self._closed:
             self._free.append(connection)
-            return
-        await connection.disconnect(nowait=True)  # a reply may be under way still
+        else:
+            await self._drop(connection)  # a reply may be under way still
+
+    async def _drop(self, connection: AbstractConnection) -> None:
+        await connection.disconnect(nowait=True)
         await self._pool.release(connection)
