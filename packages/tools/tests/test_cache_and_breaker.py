@@ -50,7 +50,9 @@ async def words(value: dict[str, int], _: Context) -> dict[str, list[int]]:
 async def test_a_cached_result_of_another_shape_is_found_anew(open_tools: OpenTools, alice: Caller) -> None:
     """A deployment that changes a result, and forgets to say so, costs one more call and no error."""
     before = await open_tools(Tool.typed("t", number, dict[str, int], dict[str, int], cache=CachePolicy()))
-    after = await open_tools(Tool.typed("t", words, dict[str, int], dict[str, list[int]], cache=CachePolicy()))
+    after = await open_tools(
+        Tool.typed("t", words, dict[str, int], dict[str, list[int]], cache=CachePolicy())
+    )
     call = Call[Any]("t", {"n": 1})
     await before.run(call, caller=alice)
 
@@ -60,7 +62,9 @@ async def test_a_cached_result_of_another_shape_is_found_anew(open_tools: OpenTo
     assert [one.cache for one in found] == [CacheUse.BYPASSED, CacheUse.STORED, CacheUse.HIT]
 
 
-async def test_a_kept_result_of_another_shape_is_refused_by_name(open_tools: OpenTools, alice: Caller) -> None:
+async def test_a_kept_result_of_another_shape_is_refused_by_name(
+    open_tools: OpenTools, alice: Caller
+) -> None:
     """What the record holds is never read as something else."""
     before = await open_tools(Tool.typed("t", number, dict[str, int], dict[str, int]))
     after = await open_tools(Tool.typed("t", words, dict[str, int], dict[str, list[int]]))
@@ -114,9 +118,7 @@ async def test_a_probe_that_is_cancelled_is_not_the_only_one(open_tools: OpenToo
         return value
 
     rests = BreakerPolicy(failures=1, ratio=0, rest=timedelta(milliseconds=50))
-    tool = Tool.typed(
-        "t", fragile, dict[str, int], dict[str, int], breaker=rests, timeout=timedelta(hours=1)
-    )
+    tool = Tool.typed("t", fragile, dict[str, int], dict[str, int], breaker=rests, timeout=timedelta(hours=1))
     tools = await open_tools(tool)
     call = Call(tool, {"n": 1})
     with pytest.raises(ToolFailed):
@@ -202,7 +204,15 @@ async def test_what_is_announced_by_mistake_breaks_nothing(
     tools = await open_tools(tool)
     await tools.run(Call(tool, {}), caller=alice)
 
-    for message in (b"breaker t \xc2\xb2", b"breaker t --5", b"breaker", b"", b"\xff \xff", b"cancel x", b"ended"):
+    for message in (
+        b"breaker t \xc2\xb2",
+        b"breaker t --5",
+        b"breaker",
+        b"",
+        b"\xff \xff",
+        b"cancel x",
+        b"ended",
+    ):
         assert await redis_client.publish(f"{namespace}:tools", message) == 1
     await redis_client.publish(f"{namespace}:tools", b"breaker t 3600000")
 
@@ -236,14 +246,18 @@ async def test_retries_stay_within_their_budget(open_tools: OpenTools, alice: Ca
     assert called == 3 + 1
 
 
-async def test_a_key_of_another_tenant_is_another_run(open_tools: OpenTools, alice: Caller, bob: Caller) -> None:
+async def test_a_key_of_another_tenant_is_another_run(
+    open_tools: OpenTools, alice: Caller, bob: Caller
+) -> None:
     """Two customers who number their invoices alike are two customers."""
     tool = Tool.typed("t", number, dict[str, int], dict[str, int])
     tools = await open_tools(tool)
 
     hers = await tools.run(Call(tool, {"n": 1}, key="7"), caller=alice)
     his = await tools.run(Call(tool, {"n": 2}, key="7"), caller=bob)
-    again = [await tools.submit(Call(tool, {"n": n}, key="7"), caller=who) for n, who in ((1, alice), (2, bob))]
+    again = [
+        await tools.submit(Call(tool, {"n": n}, key="7"), caller=who) for n, who in ((1, alice), (2, bob))
+    ]
 
     assert (hers.result, his.result) == ({"n": 1}, {"n": 2})
     assert again == [hers.run, his.run]

@@ -189,7 +189,10 @@ async def test_who_leaves_while_a_run_is_written_leaves_no_run_behind(
 
 
 async def test_a_tool_is_stopped_before_another_worker_calls_it(
-    open_tools: OpenTools, linked_engine: AsyncEngine, postgres_link: ServiceLink[PostgresEndpoint], alice: Caller
+    open_tools: OpenTools,
+    linked_engine: AsyncEngine,
+    postgres_link: ServiceLink[PostgresEndpoint],
+    alice: Caller,
 ) -> None:
     """A worker that can't reach the record knows by itself when its time is over, however long it would wait."""
     gated = Gated(when_lost=WhenLost.REPEAT)
@@ -235,7 +238,9 @@ async def test_a_process_that_takes_its_own_run_up_again_keeps_it(
 
     async def held() -> tuple[Any, Any]:
         async with engine.connect() as connection:
-            found = await connection.execute(text("select holder, lease_until from tools.run where tool = 'deaf'"))
+            found = await connection.execute(
+                text("select holder, lease_until from tools.run where tool = 'deaf'")
+            )
             holder, lease_until = found.one()
             return holder, lease_until
 

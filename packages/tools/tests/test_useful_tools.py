@@ -133,7 +133,9 @@ async def test_bills_in_parquet_are_asked_alike(open_tools: OpenTools, alice: Ca
     """What a cloud exports is asked as it is."""
     file = tmp_path / "bill.parquet"
     with duckdb.connect() as connection:
-        connection.sql("select 'S3' as ServiceName, 1.1::decimal(18, 2) as BilledCost").write_parquet(str(file))
+        connection.sql("select 'S3' as ServiceName, 1.1::decimal(18, 2) as BilledCost").write_parquet(
+            str(file)
+        )
     tools = await open_tools(bills_tool({"bill": file}))
 
     found = (await tools.run(Call("query_bills", {"sql": "select * from bill"}), caller=alice)).result

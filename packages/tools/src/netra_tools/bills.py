@@ -53,7 +53,9 @@ def bills_tool(
             raise ValueError("bills are .csv, .csv.gz or .parquet files, by names that are identifiers")
 
     async def ask(question: BillQuestion, _: Context) -> BillAnswer:
-        connection = duckdb.connect(":memory:", config={"memory_limit": f"{memory_mb}MB", "temp_directory": ""})
+        connection = duckdb.connect(
+            ":memory:", config={"memory_limit": f"{memory_mb}MB", "temp_directory": ""}
+        )
         asking = asyncio.create_task(asyncio.to_thread(_asked, connection, bills, question, rows))
         try:
             return await asyncio.shield(asking)

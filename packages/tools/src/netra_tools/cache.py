@@ -110,7 +110,9 @@ class ResultCache:
         *, max_age: timedelta | None, due: float,
     ) -> Asked:  # fmt: skip
         """Name the place of the call; a tenant's names are met by no other's, whatever stands in the arguments."""
-        identity = f"{tenant}\n{tool.name}\n{tool.version}\n".encode() + arguments  # no name holds a line's end
+        identity = (
+            f"{tenant}\n{tool.name}\n{tool.version}\n".encode() + arguments
+        )  # no name holds a line's end
         name = hashlib.sha256(identity).hexdigest().encode()
         place = f"{self._namespace}:result:".encode() + name
         generation = f"{self._namespace}:generation:{tool.name}".encode()
@@ -125,6 +127,12 @@ class ResultCache:
     def now_ms(self) -> int:
         """Give the present instant in milliseconds."""
         return int(self._now().timestamp() * 1000)
+
+    def age(self, kept: Kept) -> timedelta:
+        """Tell how long ago a result was made; zero for one of this call."""
+        return (
+            timedelta(0) if kept.made_ms is None else max(timedelta(0), (self.now_ms() - kept.made_ms) * _MS)
+        )
 
     async def result(self, asked: Asked, compute: Callable[[], Awaitable[bytes]]) -> Kept:
         """Find the result, or have it computed here or by whoever is at it.

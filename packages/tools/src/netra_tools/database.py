@@ -72,7 +72,8 @@ class Database:
             async with self._lent(due) as connection:
                 ending = loop.call_at(due, connection.terminate)
                 try:
-                    return await connection.fetch(statement.text, *(values[name] for name in statement.names))
+                    arguments = (values[name] for name in statement.names)
+                    return list(await connection.fetch(statement.text, *arguments))
                 finally:
                     ending.cancel()
         except Exception as error:

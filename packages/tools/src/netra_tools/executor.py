@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from netra_tools.attempts import Attempts
 from netra_tools.background import Background
 from netra_tools.breaker import Breakers
-from netra_tools.cache import CacheUse, Kept, ResultCache
+from netra_tools.cache import CacheUse, ResultCache
 from netra_tools.call import (
     Call,
     CheckedCall,
@@ -146,7 +146,7 @@ class ToolExecutor:
         except Misfit:  # it was kept by other code of the same version
             await self._cache.forget(asked)
             return await self._past_the_cache(checked)
-        return Outcome(result, runs[0] if runs else None, kept.use, self._age(kept))
+        return Outcome(result, runs[0] if runs else None, kept.use, self._cache.age(kept))
 
     async def run_many(
         self, calls: Sequence[Call[Any]], *, caller: Caller, limit: int = 8
@@ -265,11 +265,6 @@ class ToolExecutor:
             except StoreUnavailable:
                 await asyncio.sleep(_AGAIN_S)
                 self._missed.set()
-
-    def _age(self, kept: Kept) -> timedelta:
-        return timedelta(
-            milliseconds=0 if kept.made_ms is None else max(0, self._cache.now_ms() - kept.made_ms)
-        )
 
 
 def _read(tool: Tool[Any, Any], run: RunId, data: bytes) -> Any:

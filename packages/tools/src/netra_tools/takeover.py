@@ -22,7 +22,12 @@ class Takeover:
     """Find runs whose lease is over, and hand them to the worker of this process."""
 
     def __init__(
-        self, store: RunStore, registry: ToolRegistry, worker: Worker, signals: Signals, policy: ExecutorPolicy
+        self,
+        store: RunStore,
+        registry: ToolRegistry,
+        worker: Worker,
+        signals: Signals,
+        policy: ExecutorPolicy,
     ) -> None:
         self._store = store
         self._registry = registry

@@ -60,7 +60,12 @@ class Worker:
     """Carry runs from claim to end; every task is kept here until it is done."""
 
     def __init__(
-        self, store: RunStore, attempts: Attempts, announcer: Announcer, signals: Signals, policy: ExecutorPolicy
+        self,
+        store: RunStore,
+        attempts: Attempts,
+        announcer: Announcer,
+        signals: Signals,
+        policy: ExecutorPolicy,
     ) -> None:
         self.ended = Waiters()
         self._store = store
