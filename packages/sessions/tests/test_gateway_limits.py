@@ -1,6 +1,7 @@
 """One screen takes no more than its share, whatever it does or leaves undone."""
 
 import asyncio
+import json
 import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -14,6 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 
 from netra_fixtures import (
+    Bandwidth,
     Cut,
     Goal,
     RedisEndpoint,
@@ -75,6 +77,29 @@ async def test_a_reader_that_stops_holds_bounded_memory_and_nobody_up(
     assert code == CloseCode.TOO_SLOW
     assert following.previous == resume
     assert peak < 8 * 3 * 2**20, f"{peak:,} bytes for 96 million written to eight readers that stopped"
+
+
+async def test_who_reads_a_long_history_slowly_is_alive(
+    open_gateway: Open, sign_in: Open, publisher: Publisher
+) -> None:
+    """A bad line takes minutes to show a long run, and is not taken for a dead one meanwhile."""
+    gateway = await open_gateway(heartbeat=timedelta(milliseconds=500))
+    said = {"agent": "triage", "content": "x" * 32_000}
+    for start in range(0, 600, 100):
+        numbers = range(start, start + 100)
+        events = ({"user": "alice", "run": "r", "event_id": f"{number}", "data": said} for number in numbers)
+        await asyncio.gather(*(publisher.emit("partial_result", **event) for event in events))  # type: ignore[arg-type]
+
+    async with (
+        within(seconds=40),
+        screen(f"{gateway.uri}?after=0-0", await sign_in("alice"), max_queue=1) as slow,
+    ):
+        await slow.recv()
+        async with gateway.link.fault(Bandwidth(1_000_000)):
+            sequences = [json.loads(await slow.recv())["sequence"] for _ in range(120)]
+        sequences += [json.loads(await slow.recv())["sequence"] for _ in range(480)]
+
+    assert sequences == list(range(1, 601))
 
 
 async def test_a_client_that_reads_no_answers_is_cut_off(start_gateway: Open, sign_in: Open) -> None:

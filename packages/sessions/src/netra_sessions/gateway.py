@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -30,6 +31,9 @@ Endings = Callable[[], AbstractAsyncContextManager[AsyncIterator[Ending]]]
 """Opens the endings of sessions; `Sessions.endings` does."""
 
 _WRITE_LIMIT_BYTES = 32_768  # written ahead of a connection that reads its history
+_KERNEL_LIMIT_BYTES = (
+    131_072  # what the kernel takes ahead: else megabytes, and a slow reader looks like a dead one
+)
 _log: Final = logging.getLogger("netra_sessions.gateway")
 _library_log: Final = logging.getLogger("netra_sessions.websockets")
 _library_log.setLevel(logging.CRITICAL)  # it reports every client's mistake with a traceback
@@ -148,12 +152,15 @@ class Gateway:
     async def _bound(self) -> Server:
         """Take the address; frames are neither compressed, which costs a connection 64 KB, nor queued."""
         patience_s = self._policy.deadline.total_seconds()
-        return await serve(
+        server = await serve(
             self._serve, *self._address, process_request=self._door.answer, create_connection=Screen,
             select_subprotocol=_spoken, compression=None, server_header=None, ping_interval=None,
             max_size=self._policy.frame_limit_bytes, max_queue=1, write_limit=_WRITE_LIMIT_BYTES,
             open_timeout=patience_s, close_timeout=patience_s, start_serving=False, logger=_library_log,
         )  # fmt: skip
+        for listening in server.sockets:  # those that are accepted there take it over
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _KERNEL_LIMIT_BYTES)
+        return server
 
     async def _serve(self, screen: ServerConnection) -> None:
         assert isinstance(screen, Screen)

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from netra_sessions.client import RealtimeClient
 from netra_sessions.errors import SessionsError
-from netra_sessions.events import START, Gap, RunEvent, order
+from netra_sessions.events import START, Gap, RunEvent
 
 _COLOURS = {"agent_failed": "red", "agent_completed": "green", "agent_started": "cyan"}
 
@@ -35,6 +35,7 @@ async def watch(uri: str, token: str, *, after: str | None, console: Console) ->
     Raises:
         HandshakeRefused: the gateway refused the token.
         SessionEnded: the session ended.
+        ValueError: *uri* is no address, or *after* no position.
     """
     async with RealtimeClient(uri, lambda: token, after=after) as events:
         console.print(Text("watching", style="dim"))
@@ -46,9 +47,7 @@ def main() -> int:
     """Read the arguments and watch."""
     parser = argparse.ArgumentParser(prog="python -m netra_sessions.watch", description=__doc__)
     parser.add_argument("uri", help="where a gateway listens")
-    parser.add_argument(
-        "--after", type=_position, help=f"the position to begin after; {START} for all that is kept"
-    )
+    parser.add_argument("--after", help=f"the position to begin after; {START} for all that is kept")
     parser.add_argument("--token-variable", default="NETRA_TOKEN", help="the variable that holds the token")
     chosen = parser.parse_args()
     token = os.environ.get(chosen.token_variable)
@@ -63,11 +62,6 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 1
     return 0
-
-
-def _position(text: str) -> str:
-    order(text)
-    return text
 
 
 def _printable(text: str) -> str:
