@@ -65,7 +65,10 @@ class Gateway:
     ) -> None:
         self._policy = policy = policy or GatewayPolicy()
         self._namespace = namespace
-        self._door = Door(authentication, origins=origins, frames_per_second=policy.frames_per_second)
+        self._door = Door(
+            authentication, origins=origins, frames_per_second=policy.frames_per_second,
+            unread_limit_bytes=policy.unread_limit_bytes,
+        )  # fmt: skip
         self._endings = endings
         self._address = (host, port)
         self._roll = Roll(

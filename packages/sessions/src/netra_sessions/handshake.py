@@ -52,20 +52,28 @@ class Door:
 
     Args:
         frames_per_second: what each may send.
+        unread_limit_bytes: what may lie written and unread for one who goes on sending.
     """
 
     def __init__(
-        self, authentication: Authentication, *, origins: Iterable[str], frames_per_second: float
+        self,
+        authentication: Authentication,
+        *,
+        origins: Iterable[str],
+        frames_per_second: float,
+        unread_limit_bytes: int,
     ) -> None:
         self._authentication = authentication
         self._origins = frozenset(origins)
         self._frames_per_second = frames_per_second
+        self._unread_limit_bytes = unread_limit_bytes
         self.shut = False
 
     def answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Let the caller in, or say what the HTTP status says and no more."""
         assert isinstance(connection, Screen)
         connection.frames_per_second = self._frames_per_second
+        connection.unread_limit_bytes = self._unread_limit_bytes
         try:
             connection.caller, connection.after = self.admit(request)
         except Refused as refused:

@@ -31,6 +31,7 @@ class Screen(ServerConnection):
     caller: Caller
     after: bytes | None
     frames_per_second: float
+    unread_limit_bytes: int = 0
     flooded: Callable[[], None] | None = None  # is called once, when too many frames came
     _allowance: float = math.inf
     _counted_at: float = 0.0
@@ -39,6 +40,12 @@ class Screen(ServerConnection):
     def unread_bytes(self) -> int:
         """Return how much was written that the network did not take yet."""
         return self.transport.get_write_buffer_size()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent; cut off one that goes on asking and doesn't read the answers."""
+        super().data_received(data)
+        if self.unread_bytes > 2 * self.unread_limit_bytes:  # once for events: who is too slow for them is told
+            self.transport.abort()
 
     def process_event(self, event: Event) -> None:
         """Count a frame, but for the request that comes first."""
