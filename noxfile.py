@@ -15,7 +15,9 @@ import nox
 ROOT = Path(__file__).parent
 sys.path.append(str(ROOT / ".ci"))
 
+import members  # noqa: E402
 import pins  # noqa: E402
+import publish as publishing  # noqa: E402
 import stamp  # noqa: E402
 import workers  # noqa: E402
 
@@ -27,8 +29,8 @@ nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
 nox.options.sessions = ["integration"]
 
-DOMAINS = ("sessions", "agents", "auth", "config", "tools", "workflows")
-MEMBERS = {**{domain: f"packages/{domain}" for domain in DOMAINS}, "shared": "shared"}
+MEMBERS = members.folders(ROOT)
+DOMAINS = [name for name in MEMBERS if name != "shared"]
 PINS = ("-c", str(pins.CONSTRAINTS), "-b", str(pins.CONSTRAINTS))  # -b pins the build backend too
 # loaded by a URL, as pytest's plugins, or as files in a wheel, so no import names them
 NAMED_ELSEWHERE = (
@@ -179,3 +181,27 @@ def lock(session: nox.Session) -> None:
             session.error(f"{committed} names an address: {found[0]}")
         if compiled != committed.read_text():
             session.error(f"{committed} is stale: run nox -s lock")
+
+
+@nox.session
+def release(session: nox.Session) -> None:
+    """Move one member's version and gather its changelog: -- auth minor. See CONTRIBUTING.md."""
+    install(session, groups=["release"])
+    session.run("python", ".ci/release.py", *session.posargs)
+
+
+@nox.session(venv_backend="none")
+def build(session: nox.Session) -> None:
+    """Build all wheels and sdists twice, compare, and import each from an empty environment."""
+    session.run(sys.executable, ".ci/build.py", external=True)
+
+
+@nox.session(venv_backend="none")
+def publish(session: nox.Session) -> None:
+    """Build, and upload what the index that NETRA_INDEX_URL names lacks: -- auth, or a tag; else all."""
+    try:
+        publishing.index(os.environ)
+    except publishing.Refused as refused:
+        session.error(str(refused))
+    build(session)
+    session.run(sys.executable, ".ci/publish.py", *session.posargs, external=True)

@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, settings
 
 # A run of pytester in this process drops what it was first to import, and SQLAlchemy can't be imported twice.
 from .held import held  # noqa: F401
+from .indexes import index  # noqa: F401
 from .lines import connect, link, near, server  # noqa: F401
 from .runs import PLUGINS_LEFT_OUT, Outcome, Run
+from .workspaces import workspace  # noqa: F401
 
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # a slow example on a busy machine is no failure
