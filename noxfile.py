@@ -15,6 +15,7 @@ import nox
 ROOT = Path(__file__).parent
 sys.path.append(str(ROOT / ".ci"))
 
+import affected as change  # noqa: E402
 import members  # noqa: E402
 import pins  # noqa: E402
 import publish as publishing  # noqa: E402
@@ -68,11 +69,12 @@ def install(session: nox.Session, *names: str, groups: Sequence[str] = ()) -> No
         stamp.write(session.env_dir, expected)
 
 
-def test(session: nox.Session, folders: str, *options: str) -> None:
-    """Run pytest in *folders*, unless what follows `--` names others."""
+def test(session: nox.Session, folders: str, *options: str, given: Sequence[str] | None = None) -> None:
+    """Run pytest in *folders*, unless what follows `--`, or was *given* of it, names others."""
     # pytest itself tells a path from an option's value: testpaths counts only where no path is given
     # -P: what stands in the root is no module of a test's
-    session.run("python", "-P", "-m", "pytest", "-o", f"testpaths={folders}", *options, *session.posargs)
+    rest = session.posargs if given is None else given
+    session.run("python", "-P", "-m", "pytest", "-o", f"testpaths={folders}", *options, *rest)
 
 
 def spread(session: nox.Session, otherwise: int) -> list[str]:
@@ -116,6 +118,22 @@ def member(name: str) -> None:
 
 for _name in MEMBERS:
     member(_name)
+
+
+@nox.session
+def affected(session: nox.Session) -> None:
+    """Test what a change touches and what needs that, and say why: -- --since REF. No gate: tests is."""
+    since, rest = change.asked(session.posargs)
+    workspace = members.read(ROOT)
+    try:
+        why = change.reasons(workspace, change.changed(ROOT, since))
+    except change.NothingToCompareWith as error:
+        session.error(str(error))
+    for line in change.told(workspace, why):
+        session.log(line)
+    if why:
+        install(session, *why)
+        test(session, " ".join(MEMBERS[name] for name in why), *parallel(session), given=rest)
 
 
 @nox.session
