@@ -19,6 +19,7 @@ import affected as change  # noqa: E402
 import members  # noqa: E402
 import pins  # noqa: E402
 import publish as publishing  # noqa: E402
+import shards  # noqa: E402
 import stamp  # noqa: E402
 import workers  # noqa: E402
 
@@ -69,12 +70,16 @@ def install(session: nox.Session, *names: str, groups: Sequence[str] = ()) -> No
         stamp.write(session.env_dir, expected)
 
 
-def test(session: nox.Session, folders: str, *options: str, given: Sequence[str] | None = None) -> None:
-    """Run pytest in *folders*, unless what follows `--`, or was *given* of it, names others."""
+def test(session: nox.Session, folders: str, *options: str) -> None:
+    """Run pytest in *folders*, unless what follows `--` names others."""
+    run_pytest(session, folders, *options, *session.posargs)
+
+
+def run_pytest(session: nox.Session, folders: str, *arguments: str) -> None:
+    """Run pytest in *folders*, unless the *arguments* name others."""
     # pytest itself tells a path from an option's value: testpaths counts only where no path is given
     # -P: what stands in the root is no module of a test's
-    rest = session.posargs if given is None else given
-    session.run("python", "-P", "-m", "pytest", "-o", f"testpaths={folders}", *options, *rest)
+    session.run("python", "-P", "-m", "pytest", "-o", f"testpaths={folders}", *arguments)
 
 
 def spread(session: nox.Session, otherwise: int) -> list[str]:
@@ -92,9 +97,18 @@ def parallel(session: nox.Session) -> list[str]:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Start real services, test every domain in parallel, write reports/latest. The main job."""
+    """Start real services, test every domain in parallel, write reports/latest. The main job; -- --shard 2/5."""
+    try:
+        part, rest = shards.asked(session.posargs)
+    except ValueError as error:
+        session.error(str(error))
+    options = []
+    if part:
+        durations = Path(session.create_tmp(), "durations.json")
+        shards.record(ROOT, durations)
+        options = shards.options(*part, durations)
     install(session, *MEMBERS)
-    test(session, "packages", *parallel(session))
+    run_pytest(session, "packages", *parallel(session), *options, *rest)
 
 
 @nox.session
@@ -133,7 +147,7 @@ def affected(session: nox.Session) -> None:
         session.log(line)
     if why:
         install(session, *why)
-        test(session, " ".join(MEMBERS[name] for name in why), *parallel(session), given=rest)
+        run_pytest(session, " ".join(MEMBERS[name] for name in why), *parallel(session), *rest)
 
 
 @nox.session
@@ -148,6 +162,13 @@ def bench(session: nox.Session) -> None:
     """Measure the kit and the domains against bare references; writes reports/bench.json."""
     install(session, *MEMBERS)
     session.run("python", "bench", *session.posargs)
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Make one report of a run's shards, in reports/latest: -- merge DIR…"""
+    install(session, "shared")
+    session.run("python", "-m", "netra_fixtures.report", *session.posargs)
 
 
 @nox.session

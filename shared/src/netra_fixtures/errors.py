@@ -10,10 +10,13 @@ NetraFixturesError
 ├── Leaked                   a test left something open
 ├── DatabaseDefinitionChanged  a test changed tables outside a database of its own
 ├── KeptStateMissing         no state of a failed test is kept under that name
+├── ReportMissing            a folder holds no report that this version reads
+├── ReportsDontMerge         several reports are not parts of one run
 └── SettingInvalid           an option or NETRA_* variable can't be read
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class NetraFixturesError(Exception):
@@ -103,6 +106,22 @@ class KeptStateMissing(NetraFixturesError):
             f"no state is kept as {name!r}; run the test with --keep-failed, and see the list: open"
         )
         self.name = name
+
+
+class ReportMissing(NetraFixturesError):
+    """A folder holds no report that this version can read."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} holds no report that can be read; name the folder with report.json")
+        self.folder = folder
+
+
+class ReportsDontMerge(NetraFixturesError):
+    """Several reports are not parts of one run."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the reports can't be merged: {reason}; merge each shard of one run, once")
+        self.reason = reason
 
 
 class SettingInvalid(NetraFixturesError):

@@ -23,6 +23,7 @@ from netra_fixtures.errors import (
 from netra_fixtures.evidence import SHOWN, Ledger
 from netra_fixtures.hold import Place, die_with
 from netra_fixtures.settings import Settings
+from netra_fixtures.shards import shard_of
 from netra_fixtures.snapshot import Snapshots
 from netra_fixtures.waiting import set_time_factor
 
@@ -233,10 +234,17 @@ class Worker:
             "budgets": {name: samples.to_json() for name, samples in measured.items()},
         }
 
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+    @pytest.hookimpl(
+        wrapper=True
+    )  # after the run was parted: shards part the same list, each has its own seed
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> Generator[None, object, object]:
         """Order the tests by chance where asked to; by the run's seed, so that all workers agree."""
+        outcome = yield
         if config.getoption("random_order"):
             random.Random(self.seed).shuffle(items)
+        return outcome
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Draw up what the report takes from this process, unless it only led others."""
@@ -249,6 +257,7 @@ class Worker:
                 "data": self.data,
                 "counters": self.counters,
                 "collected": session.testscollected,
+                "shard": shard_of(session.config),
             }
             getattr(session.config, "workeroutput", {})[ACCOUNT] = self.account
 

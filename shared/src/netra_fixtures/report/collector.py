@@ -20,6 +20,7 @@ from netra_fixtures.report.model import (
     Run,
     RunReport,
     Service,
+    Shard,
     Uncollected,
 )
 
@@ -47,6 +48,7 @@ class _WorkerNote(BaseModel):
     services: list[_ServiceNote] = []
     data: list[DataFile] = []
     counters: list[_CounterNote] = []
+    shard: Shard | None = None
 
 
 class Collector:
@@ -138,6 +140,7 @@ class Collector:
                 data=merged_data(self._workers),
                 counters=compared_counters(self._workers),
                 cut_short=self._cut_short,
+                shard=next((worker.shard for worker in self._workers if worker.shard), None),
             ),
             totals=totals,
             domains=tables.domains(tests, uncollected),

@@ -104,11 +104,19 @@ class Counter(Part):
         return bool(self.difference) and not any(self.difference.values())
 
 
+class Shard(Part):
+    """Which part of a run this is; `tests` counts those of all parts."""
+
+    number: int
+    of: int
+    tests: int
+
+
 class Run(Part):
     """When, where and on what the run took place.
 
     `exit_status` is pytest's own; budgets were judged with their limits times `time_factor`. `cut_short` says what died
-    where that ended the run.
+    where that ended the run. `shard` is None for a whole run, and for shards that were merged.
     """
 
     id: str
@@ -124,6 +132,7 @@ class Run(Part):
     data: tuple[DataFile, ...]
     counters: tuple[Counter, ...]
     cut_short: Text | None = None
+    shard: Shard | None = None
 
 
 class Totals(Part):

@@ -139,8 +139,10 @@ def _reruns(report: RunReport) -> int:
 
 
 def workers(report: RunReport) -> str:
-    """How many processes ran tests."""
-    return "1 worker" if report.run.workers == 1 else f"{report.run.workers} workers"
+    """How many processes ran tests, and which part of the whole that was."""
+    shard = report.run.shard
+    part = f", shard {shard.number} of {shard.of}" if shard else ""
+    return ("1 worker" if report.run.workers == 1 else f"{report.run.workers} workers") + part
 
 
 def evidence(seen: Evidence) -> str:
