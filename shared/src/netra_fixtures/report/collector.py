@@ -11,7 +11,6 @@ import pytest
 from pydantic import BaseModel
 
 from netra_fixtures.report import tables
-from netra_fixtures.report.history import History, failure_of, reason_of
 from netra_fixtures.report.model import (
     SCHEMA_VERSION,
     Counter,
@@ -23,6 +22,7 @@ from netra_fixtures.report.model import (
     Shard,
     Uncollected,
 )
+from netra_fixtures.report.phases import Phases, failure_of, reason_of
 
 
 class _ServiceNote(BaseModel):
@@ -70,7 +70,7 @@ class Collector:
         self._time_factor = time_factor
         self._collected = 0
         self._cut_short: str | None = None
-        self._histories: dict[str, History] = {}
+        self._tests: dict[str, Phases] = {}
         self._uncollected: dict[str, Uncollected] = {}
         self._workers: list[_WorkerNote] = []
 
@@ -87,7 +87,7 @@ class Collector:
         if isinstance(report, pytest.CollectReport):
             self._add_uncollected(report)
         else:
-            self._histories.setdefault(report.nodeid, History(report.nodeid)).add(report)
+            self._tests.setdefault(report.nodeid, Phases(report.nodeid)).add(report)
 
     def _add_uncollected(self, report: pytest.CollectReport) -> None:
         if report.passed:
@@ -116,9 +116,9 @@ class Collector:
             workers: how many processes ran tests.
             previous: the report of the run before, for what changed since.
         """
-        ended = [history for history in self._histories.values() if history.outcome]
+        ended = [phases for phases in self._tests.values() if phases.outcome]
         began = self._started_at.timestamp()
-        tests = [history.test(began, self._time_factor) for history in ended]
+        tests = [phases.test(began, self._time_factor) for phases in ended]
         uncollected = list(self._uncollected.values())
         totals = tables.totals(tests, uncollected, self._collected)
         proved = not totals.integration or any(
@@ -146,8 +146,8 @@ class Collector:
             domains=tables.domains(tests, uncollected),
             tests=tuple(sorted(tests, key=lambda test: (test.domain, test.module))),
             uncollected=tuple(uncollected),
-            value=tables.value(tests, [one for history in ended for one in history.delivered()]),
-            budgets=tables.budgets((history.samples for history in ended), self._time_factor),
+            value=tables.value(tests, [one for phases in ended for one in phases.delivered()]),
+            budgets=tables.budgets((phases.samples for phases in ended), self._time_factor),
             changes=tables.changes(tests, previous),
         )
 

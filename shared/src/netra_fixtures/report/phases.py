@@ -49,7 +49,7 @@ class Note(BaseModel):
 
 
 @dataclass
-class History:
+class Phases:
     """One test's phases, over all its attempts."""
 
     nodeid: str
