@@ -31,5 +31,5 @@ def phase(
     nodeid: str, when: str = "call", outcome: str = "passed", longrepr: Any = None, **extra: Any
 ) -> pytest.TestReport:
     return pytest.TestReport(
-        nodeid, (nodeid, 1, nodeid), {}, outcome, longrepr, when, duration=0.5, **extra  # type: ignore[arg-type]
+        nodeid, (nodeid, 1, nodeid), {}, outcome, longrepr, when, **{"duration": 0.5, **extra}  # type: ignore[arg-type]
     )  # fmt: skip

@@ -44,6 +44,7 @@ class Controller:
         self._accounts: list[dict[str, Any]] = []
         self._report: RunReport | None = None
         self._unwritten: OSError | None = None
+        self._unkept: OSError | None = None
         option = config.getoption("report_dir")
         self.directory = Path(config.invocation_params.dir, option) if option else config.rootpath / DIRECTORY
         self._crashed: list[str] = []
@@ -160,7 +161,7 @@ class Controller:
             ended_at=datetime.now(UTC),
             exit_status=exit_status,
             workers=len(self._accounts) or 1,
-            previous=report.read(self.directory),
+            past=report.history.read(self.directory),
         )
 
     def _write(self, summed: RunReport) -> None:
@@ -172,6 +173,10 @@ class Controller:
         report.write(summed, self.directory, run=name, attachments=attachments)
         if self._own_junit:
             self.config.stash[xml_key].logfile = str(self.directory / "junit.xml")  # the terminal names it
+        try:
+            report.history.keep(summed, self.directory)
+        except OSError as error:
+            self._unkept = error
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say in the terminal what was proved, and where the report is."""
@@ -179,6 +184,11 @@ class Controller:
             terminalreporter.write_line(
                 f"netra: the report can't be written: {self._unwritten}; name another folder with --report-dir",
                 red=True,
+            )
+        if self._unkept:
+            terminalreporter.write_line(
+                f"netra: the run can't be kept for comparison: {self._unkept}; make room there, or set it right",
+                yellow=True,
             )
         if self._crashed:
             crashed = f"the run ends as failed: {' and '.join(self._crashed)} crashed"

@@ -1,5 +1,6 @@
 """The report of a run: collected from pytest, written as JSON, Markdown and a page, told in the terminal."""
 
+from netra_fixtures.report import history
 from netra_fixtures.report.collector import Collector
 from netra_fixtures.report.folder import begun, read, write
 from netra_fixtures.report.model import RunReport, schema_text
@@ -11,6 +12,7 @@ __all__ = [
     "RunReport",
     "begun",
     "domain_of",
+    "history",
     "read",
     "schema_text",
     "summary",

@@ -11,6 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from netra_fixtures.report import tables
+from netra_fixtures.report.changes import changes, history
+from netra_fixtures.report.history import Past
 from netra_fixtures.report.model import (
     SCHEMA_VERSION,
     Counter,
@@ -106,7 +108,7 @@ class Collector:
         self._workers.append(_WorkerNote.model_validate(payload))
 
     def finish(
-        self, *, ended_at: datetime, exit_status: int, workers: int = 1, previous: RunReport | None = None
+        self, *, ended_at: datetime, exit_status: int, workers: int = 1, past: Past | None = None
     ) -> RunReport:
         """Sum up the run.
 
@@ -114,7 +116,7 @@ class Collector:
             ended_at: an aware instant.
             exit_status: pytest's own.
             workers: how many processes ran tests.
-            previous: the report of the run before, for what changed since.
+            past: the runs before, for what changed since.
         """
         ended = [phases for phases in self._tests.values() if phases.outcome]
         began = self._started_at.timestamp()
@@ -148,7 +150,8 @@ class Collector:
             uncollected=tuple(uncollected),
             value=tables.value(tests, [one for phases in ended for one in phases.delivered()]),
             budgets=tables.budgets((phases.samples for phases in ended), self._time_factor),
-            changes=tables.changes(tests, previous),
+            changes=changes(tests, past or Past()),
+            history=history(tests, past or Past()),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from netra_fixtures.report import state
+from netra_fixtures.report import since, state
 from netra_fixtures.report.model import Failure, RunReport, Snapshot, Test
 from netra_fixtures.report.wording import (
     VERDICTS,
@@ -19,6 +19,7 @@ from netra_fixtures.report.wording import (
     workers,
 )
 
+MOST_NAMED = 20
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&$@-])")
 
 
@@ -32,6 +33,7 @@ def markdown(report: RunReport) -> str:
         f"Run {plain(run.id)}, {run.started_at:%Y-%m-%d %H:%M:%S %Z}, Python {run.python}, "
         f"seed {plain(run.seed)}.",
         *_failures(report),
+        *_changes(report),
         *_tables(report),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -40,6 +42,21 @@ def markdown(report: RunReport) -> str:
 def plain(text: object) -> str:
     """Escape *text* so that Markdown shows it as it is, on one line."""
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def _changes(report: RunReport) -> list[str]:
+    if not report.changes:
+        return []
+    marks = {flaky.nodeid: since.strip(flaky) for flaky in report.changes.flaky}
+    rows = [
+        [word, name, marks.get(name, "") if word == "flaky" else ""]
+        for word, names in since.groups(report.changes)
+        for name in names[:MOST_NAMED]
+    ]
+    return [
+        f"Since run {plain(report.changes.since)}: {plain(since.in_short(report))}.",
+        _table("What changed", ["change", "test", "in the last runs"], rows),
+    ]
 
 
 def _tables(report: RunReport) -> list[str]:

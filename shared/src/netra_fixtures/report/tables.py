@@ -10,12 +10,10 @@ from pathlib import PurePosixPath
 
 from netra_fixtures.budgets import Samples, judge_all
 from netra_fixtures.report.model import (
-    Changes,
     DeliveredOutcome,
     Distribution,
     Domain,
     Outcome,
-    RunReport,
     Test,
     Totals,
     Uncollected,
@@ -121,18 +119,4 @@ def budgets(measured: Iterable[Mapping[str, Samples]], time_factor: float) -> tu
     return tuple(
         Distribution(**dict(result), samples=merged[result.name].to_json())
         for result in judge_all(merged, time_factor)
-    )
-
-
-def changes(tests: Sequence[Test], previous: RunReport | None) -> Changes | None:
-    """Compare with the run before, over the tests that ran in both."""
-    if previous is None:
-        return None
-    before = {test.nodeid: test.outcome for test in previous.tests}
-    again = [test for test in tests if test.nodeid in before]
-    return Changes(
-        since=previous.run.id,
-        now_failing=tuple(t.nodeid for t in again if t.outcome in BAD and before[t.nodeid] not in BAD),
-        now_passing=tuple(t.nodeid for t in again if t.outcome is Outcome.PASSED and before[t.nodeid] in BAD),
-        added=tuple(test.nodeid for test in tests if test.nodeid not in before),
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from netra_fixtures.budgets import BudgetResult
-from netra_fixtures.report import state
+from netra_fixtures.report import since, state
 from netra_fixtures.report.model import RunReport, Service, Verdict
 from netra_fixtures.report.wording import VERDICTS, counts, milliseconds, proofs, seconds, workers
 
@@ -21,7 +20,8 @@ def summary(report: RunReport, directory: Path | None = None) -> list[str]:
     Budgets that held make room first, then services and counters. *directory* is where the report stands.
     """
     end = [] if directory is None else [f"report: {directory / 'index.html'}"]
-    head = [_verdict(report)]
+    changed = since.in_short(report)
+    head = [_verdict(report), *([f"since the last run: {changed}"] if changed else [])]
     body = _aligned(
         [(service.name, _service(service)) for service in report.run.services]
         + [(proof.link, f"{proof.counts}: {proof.comparison}") for proof in proofs(report)]
@@ -30,7 +30,7 @@ def summary(report: RunReport, directory: Path | None = None) -> list[str]:
     body, left_out = body[:room], len(body) - room
     if left_out > 0:
         body[-1] = f"… and {left_out + 1} lines more in the report"
-    return head + body + _budgets(report.budgets, room - len(body)) + end
+    return head + body + _budgets(report, room - len(body)) + end
 
 
 def write_summary(
@@ -44,6 +44,8 @@ def write_summary(
     terminal.write_line(first, bold=True, green=good, red=bad, yellow=not good and not bad)
     for line in rest:
         terminal.write_line(line, yellow="differs from" in line or "missed" in line)
+    if unread := since.passed_over(report):
+        terminal.write_line(f"netra: {unread}", yellow=True)
     for line in state.terminal(report):
         terminal.write_line(line)
 
@@ -62,22 +64,24 @@ def _service(service: Service) -> str:
     return f"{service.server} {service.version}, {service.backend}, up in {seconds(service.start_s)}{reason}"
 
 
-def _budgets(budgets: Sequence[BudgetResult], room: int) -> list[str]:
+def _budgets(report: RunReport, room: int) -> list[str]:
+    budgets = report.budgets
     urgent = sorted(budgets, key=lambda budget: budget.held)[: max(room, 0)]
     hidden = len(budgets) - len(urgent)
     if hidden and urgent:
         hidden += 1
         urgent = urgent[:-1]
     shown = [budget for budget in budgets if budget in urgent]
-    lines = _aligned([(budget.name, _budget(budget)) for budget in shown])
+    lines = _aligned([(budget.name, _budget(report, budget)) for budget in shown])
     return lines + ([f"… and {hidden} budgets more in the report"] if hidden and room > 0 else [])
 
 
-def _budget(budget: BudgetResult) -> str:
+def _budget(report: RunReport, budget: BudgetResult) -> str:
     judged = "held" if budget.held else "missed"
     return (
         f"p95 {milliseconds(budget.p95_ms)} of {milliseconds(budget.limit_ms)} {judged}"
-        f" ({budget.count:,} measured, p50 {milliseconds(budget.p50_ms)}, max {milliseconds(budget.max_ms)})"
+        f" ({budget.count:,} measured, p50 {milliseconds(budget.p50_ms)}, max {milliseconds(budget.max_ms)}"
+        f"{since.usually(report, budget.name)})"
     )
 
 
