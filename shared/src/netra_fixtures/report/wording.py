@@ -46,6 +46,21 @@ class Proof:
         return ", ".join(amount(number, name) for name, number in self.counted.items())
 
     @property
+    def most(self) -> str:
+        """The greatest count but that of bytes, in words."""
+        name = max(
+            (n for n in self.counted if not n.startswith("bytes")), key=self.counted.__getitem__, default=""
+        )
+        return amount(self.counted[name], name) if name else self.counts
+
+    @property
+    def word(self) -> str:
+        """How it stands with the servers' own counters, in a word."""
+        if any(self.difference.values()):
+            return "explained" if self.notes else "differs"
+        return "confirmed" if self.agrees else "not compared"
+
+    @property
     def comparison(self) -> str:
         """What the servers' own counters say to that, in words."""
         off = {name: number for name, number in self.difference.items() if number}
