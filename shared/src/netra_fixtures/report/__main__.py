@@ -26,7 +26,7 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) -> i
     merging.add_argument("--into", type=Path, default=Path("reports/latest"), help="default: %(default)s")
     chosen = parser.parse_args(arguments)
     try:
-        whole = merge([_read(folder) for folder in chosen.folders], report.read(chosen.into))
+        whole = merge([_read(folder) for folder in chosen.folders], report.history.read(chosen.into))
         _write(whole, chosen.folders, chosen.into)
     except (ReportMissing, ReportsDontMerge, OSError) as error:
         print(error, file=sys.stderr)
@@ -54,6 +54,7 @@ def _write(whole: RunReport, folders: Iterable[Path], into: Path) -> None:
         if suites:
             junit.write_text(_one_junit(suites), encoding="utf-8")
         report.write(whole, into, run=whole.run.id, attachments={"junit.xml": junit})
+    report.history.keep(whole, into)
 
 
 def _one_junit(suites: Iterable[str]) -> str:

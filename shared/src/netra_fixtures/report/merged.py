@@ -8,6 +8,8 @@ from datetime import timedelta
 from netra_fixtures.budgets import Samples
 from netra_fixtures.errors import ReportsDontMerge
 from netra_fixtures.report import tables
+from netra_fixtures.report.changes import changes, history
+from netra_fixtures.report.history import Past
 from netra_fixtures.report.model import (
     SCHEMA_VERSION,
     Counter,
@@ -23,14 +25,14 @@ from netra_fixtures.report.model import (
 NO_FAILURE = (0, 2, 5)  # of pytest: ended well, was interrupted, had no tests
 
 
-def merge(parts: Sequence[RunReport], previous: RunReport | None = None) -> RunReport:
+def merge(parts: Sequence[RunReport], past: Past | None = None) -> RunReport:
     """Make one report of *parts*.
 
     A part or a test that is missing makes the whole incomplete. Workers are named after their part, as in 2/gw0,
     and times count from the start of the part that began first.
 
     Args:
-        previous: the report of the run before, for what changed since.
+        past: the runs before, for what changed since.
 
     Raises:
         ReportsDontMerge: a test is in two of them, or they are of different runs.
@@ -60,7 +62,8 @@ def merge(parts: Sequence[RunReport], previous: RunReport | None = None) -> RunR
             ({one.name: Samples.from_json(one.samples) for one in part.budgets} for part in parts),
             time_factor,
         ),
-        changes=tables.changes(tests, previous),
+        changes=changes(tests, past or Past()),
+        history=history(tests, past or Past()),
     )
 
 
