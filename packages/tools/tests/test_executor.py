@@ -167,6 +167,42 @@ async def test_what_is_taken_up_while_the_block_is_left_is_not_called(
     assert gated.calls == 0
 
 
+async def test_what_waits_stays_for_other_workers(
+    engine: AsyncEngine, redis_client: Redis, namespace: str, alice: Caller, rows: Rows
+) -> None:
+    """A worker that goes takes along what it is at, however long that lasts, and not the whole queue."""
+    gated, begun, let_go = Gated(), asyncio.Event(), asyncio.Event()
+
+    async def deaf(_: dict[str, int], __: Context) -> dict[str, int]:
+        begun.set()
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await let_go.wait()
+        return {}
+
+    slow = Tool.typed("slow", deaf, dict[str, int], dict[str, int], timeout=timedelta(hours=1))
+    tools = ToolExecutor(
+        registry=ToolRegistry([gated.tool, slow]),
+        engine=engine,
+        redis=redis_client,
+        namespace=namespace,
+        policy=ExecutorPolicy(deadline=timedelta(seconds=30), taken_at_once=1),
+    )
+
+    async with within(seconds=40):
+        async with tools:
+            running = asyncio.create_task(tools.run(Call(slow, {}), caller=alice))
+            await begun.wait()
+            for n in range(3):
+                await tools.submit(Call(gated.tool, {"n": n}), caller=alice)
+            await gated.called.wait()
+        let_go.set()
+        with pytest.raises(RunCancelled):
+            await running
+
+    assert await rows("tool = 'gated' and state = 'pending'") == 2
+
+
 async def test_who_leaves_while_a_run_is_written_leaves_no_run_behind(
     open_tools: OpenTools, linked_engine: AsyncEngine, postgres_link: ServiceLink[PostgresEndpoint],
     alice: Caller, rows: Rows,

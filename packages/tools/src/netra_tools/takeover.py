@@ -43,7 +43,7 @@ class Takeover:
         self._poked.set()
 
     def close(self) -> None:
-        """Take up no more; what is taken and not begun yet stays for others."""
+        """Take up no more: what waits stays for others."""
         self._closing = True
 
     async def go_on(self) -> None:
@@ -78,8 +78,6 @@ class Takeover:
     async def _resume(self, claim: Claim) -> None:
         asked = asyncio.get_running_loop().time()
         ending = self._ending(claim)
-        if ending is None and self._closing:
-            return
         cancelled = await self._store.start(claim)
         if cancelled is None:
             return
