@@ -79,6 +79,7 @@ async def test_a_killed_worker_leaves_no_run_behind(
     assert rows
 
 
+@pytest.mark.timeout(150)
 @pytest.mark.parametrize(("tool", "ended", "times"), [("once", "failed", b"1"), ("twice", "completed", b"2")])
 async def test_a_tool_whose_worker_died_is_called_again_only_if_it_may_be(
     another_process: StartProcess, engine: AsyncEngine, redis_client: Redis, namespace: str,
@@ -99,10 +100,10 @@ async def test_a_tool_whose_worker_died_is_called_again_only_if_it_may_be(
             assert await connection.scalar(text("select state from tools.run")) == ended
 
     await told(worker)
-    await eventually(called, seconds=20)
+    await eventually(called, seconds=50)
     worker.kill()
     async with tools:
-        await eventually(over, seconds=20)
+        await eventually(over, seconds=50)
 
     assert await redis_client.hvals(f"{namespace}:calls") == [times]
 
