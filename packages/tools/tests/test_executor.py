@@ -203,6 +203,33 @@ async def test_what_waits_stays_for_other_workers(
     assert await rows("tool = 'gated' and state = 'pending'") == 2
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_an_end_that_others_wait_for_is_announced(
+    open_tools: OpenTools, alice: Caller, key: str | None
+) -> None:
+    """Who waits for another worker's run hears of its end, and does not have to look again and again."""
+    gated = Gated()
+    seldom = ExecutorPolicy(deadline=timedelta(seconds=30), poll_every=timedelta(hours=1))
+    here, there = await open_tools(gated.tool), await open_tools(gated.tool, policy=seldom)
+    call = Call(gated.tool, {"n": 1}, key=key)
+
+    async with within(seconds=40):
+        running = asyncio.create_task(
+            here.run(call, caller=alice) if key else here.submit(call, caller=alice)
+        )
+        await gated.called.wait()
+        waiting = (
+            there.run(call, caller=alice) if key else there.result(await running, caller=alice, within=LATER)
+        )
+        told = asyncio.create_task(waiting)
+        await asyncio.wait({told}, timeout=0.5)  # it looks once, and waits
+        gated.go_on.set()
+        found = await told
+        await running
+
+    assert (found.result if key else found) == {"n": 1}
+
+
 async def test_who_leaves_while_a_run_is_written_leaves_no_run_behind(
     open_tools: OpenTools, linked_engine: AsyncEngine, postgres_link: ServiceLink[PostgresEndpoint],
     alice: Caller, rows: Rows,
