@@ -114,7 +114,7 @@ async def rows(engine: AsyncEngine) -> Callable[[str], Awaitable[int]]:
     return count
 
 
-async def test_what_begins_while_the_block_is_left_is_not_called(
+async def test_what_begins_while_the_block_is_left_does_not_go_on(
     linked_engine: AsyncEngine, postgres_link: ServiceLink[PostgresEndpoint], redis_client: Redis,
     namespace: str, alice: Caller, rows: Rows,
 ) -> None:  # fmt: skip
@@ -138,11 +138,11 @@ async def test_what_begins_while_the_block_is_left_is_not_called(
         with pytest.raises(RunCancelled):
             await running
 
-    assert gated.calls == 0
+    assert gated.at_once == 0
     assert await rows("state = 'cancelled'") == 1
 
 
-async def test_what_is_taken_up_while_the_block_is_left_is_not_called(
+async def test_what_is_taken_up_while_the_block_is_left_does_not_go_on(
     linked_engine: AsyncEngine, postgres_link: ServiceLink[PostgresEndpoint], redis_client: Redis,
     namespace: str, alice: Caller, rows: Rows,
 ) -> None:  # fmt: skip
@@ -164,7 +164,7 @@ async def test_what_is_taken_up_while_the_block_is_left_is_not_called(
             await eventually(taken, seconds=20)
             await opened.aclose()
 
-    assert gated.calls == 0
+    assert gated.at_once == 0
 
 
 async def test_what_waits_stays_for_other_workers(

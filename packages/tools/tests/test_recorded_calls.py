@@ -73,6 +73,7 @@ async def nothing(arguments: Any, _: Context) -> Any:
     return arguments
 
 
+@pytest.mark.timeout(300)
 def test_our_verdict_is_that_of_the_schema(
     third_party_data: ThirdPartyData,
     rng: random.Random,

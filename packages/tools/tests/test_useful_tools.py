@@ -145,7 +145,7 @@ async def test_bills_in_parquet_are_asked_alike(open_tools: OpenTools, alice: Ca
 
 async def test_a_question_about_bills_fills_no_disk(open_tools: OpenTools, alice: Caller, bill: Path) -> None:
     """A question that needs more memory than it may take is refused, and not put on the disk of the machine."""
-    tools = await open_tools(bills_tool({"bill": bill}, memory_mb=20))
+    tools = await open_tools(bills_tool({"bill": bill}, memory_mb=20, timeout=timedelta(minutes=1)))
     sql = "select range, md5(range::varchar) from range(3000000) order by 2"
 
     with pytest.raises(ToolFailed, match="OutOfMemory"):
