@@ -82,7 +82,9 @@ async def test_environment_isolation_and_config_integrity(installation: Installa
         stored = str((await connection.execute(text("select * from config.revision"))).all())
     assert "open sesame" not in f"{stored} {revision!r} {editing.snapshot!r} {editing.current!r} {secret!r}"
     assert editing.current.database.password.get_secret_value() == "open sesame"
-    assert (neighbour.version, neighbour.current.title) == (0, "Shop")
+    later = await opened(environment=there)
+    for other in (neighbour, later):
+        assert (other.version, other.current.title, await other.history()) == (0, "Shop", ())
 
 
 async def test_dynamic_configuration_updates_and_validation(installation: Installation, opened: Open) -> None:

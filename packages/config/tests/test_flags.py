@@ -69,6 +69,19 @@ def test_shares_are_as_large_as_they_say_and_drawn_anew_for_each_flag() -> None:
     assert len(in_first & in_second) < len(in_first) / 2
 
 
+def test_several_shares_lie_side_by_side() -> None:
+    """Each variant of an experiment gets its own people, and who is in none gets the default."""
+    shares = (Share(variant="a", percent=10), Share(variant="b", percent=20), Share(variant="c", percent=30))
+    decide = compiled(
+        "new", Flag(variants=dict.fromkeys("abc-", 1), default="-", rules=(Rule(shares=shares),))
+    )
+
+    drawn = [decide(one, {}).variant for one in PEOPLE]
+
+    for variant, percent in {"a": 10, "b": 20, "c": 30, "-": 40}.items():
+        assert abs(drawn.count(variant) / len(PEOPLE) - percent / 100) < 0.04
+
+
 def test_a_draw_stays_the_same_for_ever() -> None:
     """A release of this package moves nobody from one variant to another."""
     decide = compiled("new", rollout(50))

@@ -173,25 +173,27 @@ async def test_without_postgresql_a_process_does_not_start_blind(
 )
 async def test_no_reader_sees_half_a_change(open_config: Open, changes: int) -> None:
     """Values that were changed together are read together, for everybody and for a tenant."""
-    writing, reading = await open_config(), await open_config()
+    writing = await open_config()
+    await writing.commit(Edit(set={"words.own": "acme's"}, tenant=ACME), base=0, **SIGNED)
+    reading = await open_config()
     torn, seen, done = [], set(), asyncio.Event()
 
     async def read() -> None:
         while not done.is_set():
             now, snapshot = reading.current, reading.snapshot
-            own = snapshot.tenants.get(ACME, snapshot.values)
+            own = snapshot.tenants[ACME]
             title, limits, version = now.title, now.limits, snapshot.version
             seen.add(version)
-            if version and {title, str(limits["a"]), own.words["a"], str(version)} != {title}:
+            if version > 1 and {title, str(limits["a"]), own.words["a"], str(version)} != {title}:
                 torn.append((version, title, limits, own.words))
             await asyncio.sleep(0)
 
     async with asyncio.TaskGroup() as running:
         running.create_task(read())
-        for base in range(changes):
+        for base in range(1, changes):
             number = base + 1
-            flag = Edit(set={"title": str(number), "limits.a": number, "words.a": str(number)})
-            await writing.commit(flag, base=base, **SIGNED)
+            change = Edit(set={"title": str(number), "limits.a": number, "words.a": str(number)})
+            await writing.commit(change, base=base, **SIGNED)
         await reaches(reading, changes)
         done.set()
 
@@ -199,8 +201,9 @@ async def test_no_reader_sees_half_a_change(open_config: Open, changes: int) -> 
     assert len(seen) > 1
 
 
+@pytest.mark.parametrize("tenant", [None, ACME], ids=["everybody's", "one tenant's"])
 async def test_a_process_that_can_not_take_up_a_revision_keeps_its_last_and_says_so(
-    open_config: Open,
+    open_config: Open, tenant: TenantId | None
 ) -> None:
     """During an upgrade the old release goes on with what it understands."""
     old = await open_config(schema=LaterShop, process="later")
@@ -208,7 +211,7 @@ async def test_a_process_that_can_not_take_up_a_revision_keeps_its_last_and_says
     await writing.commit(Edit(set={"retries": 5}), base=0, **SIGNED)
     await reaches(old, 1)
 
-    await writing.commit(Edit(set={"retries": 9}), base=1, **SIGNED)
+    await writing.commit(Edit(set={"retries": 9}, tenant=tenant), base=1, **SIGNED)
 
     async def told() -> None:
         assert (DriftKind.REFUSING, "later") in {(one.kind, one.where) for one in await writing.drift()}
@@ -216,7 +219,8 @@ async def test_a_process_that_can_not_take_up_a_revision_keeps_its_last_and_says
     await eventually(told, seconds=20)
     refused = old.health().refused
     assert refused is not None
-    assert (old.current.retries, refused.version, refused.faults[0].path) == (5, 2, "/values/retries")
+    where = "/values" if tenant is None else f"/tenants/{tenant}"
+    assert (old.current.retries, refused.version, refused.faults[0].path) == (5, 2, f"{where}/retries")
     await writing.rollback(1, base=2, **SIGNED)
     await reaches(old, 3)
     assert old.health().refused is None

@@ -111,6 +111,23 @@ async def test_a_rollback_restores_the_former_text_byte_for_byte(open_config: Op
         await later.rollback(9, base=4, **SIGNED)
 
 
+async def test_a_text_that_another_release_wrote_is_restored_as_it_was(
+    open_config: Open, engine: AsyncEngine, namespace: str
+) -> None:
+    """Spaces and order are theirs to keep, so that two releases never disagree on what ran."""
+    theirs = '{"values": {"title": "Corner", "retries": 4}, "tenants": {}, "flags": {}}'
+    values = {"namespace": namespace, "document": theirs}
+    row = "(:namespace, 'test', 1, 0, 'they', 'before', now(), null, '[]', :document)"
+    async with engine.begin() as connection:
+        await connection.execute(text(f"insert into config.revision values {row}"), values)
+    config = await open_config()
+    await config.commit(Edit(set={"retries": 5}), base=1, **SIGNED)
+
+    back = await config.rollback(1, base=2, **SIGNED)
+
+    assert (back.document, config.current.retries) == (theirs, 4)
+
+
 async def test_a_revision_that_would_not_load_is_never_committed(
     open_config: Open, engine: AsyncEngine
 ) -> None:
@@ -128,6 +145,7 @@ async def test_a_revision_that_would_not_load_is_never_committed(
         (config, config.commit(Edit(set={"retries": 11}), base=2, **SIGNED)),
         (config, config.commit(Edit(set={"retries": 11}, tenant=acme), base=2, **SIGNED)),
         (config, config.commit(Edit(flags={"new": flag}), base=2, **SIGNED)),
+        (config, config.commit(Edit(set={"colour": "red"}), base=2, **SIGNED)),
         (config, config.commit(Edit(set={"words": {"a": "x" * 1_100_000}}), base=2, **SIGNED)),
         (later, later.rollback(1, base=2, **SIGNED)),
         (stricter, stricter.commit(Edit(set={"region": None}), base=2, **SIGNED)),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 from sqlalchemy import exc
@@ -65,6 +66,7 @@ class Kept:
         self._question = question
         self._deadline = deadline.total_seconds()
         self._connection: asyncpg.Connection | None = None
+        self._prepared: Any = None
         self._one_asks = asyncio.Lock()
 
     async def ask(self, *values: object) -> asyncpg.Record | None:
@@ -73,12 +75,13 @@ class Kept:
         due = loop.time() + self._deadline
         with _typed_errors():
             async with self._one_asks:  # who asks before us ends before us
-                if self._connection is None or self._connection.is_closed():
-                    async with asyncio.timeout_at(due):
-                        await self._open()
+                if loop.time() >= due:
+                    raise TimeoutError  # a connect that is cancelled as it begins leaves an error behind
+                async with asyncio.timeout_at(due):
+                    connection = await self._opened()
                 armed = loop.call_at(due, self.close)
                 try:
-                    return await self._prepared.fetchrow(*values)
+                    return await self._answer(connection, values)
                 except BaseException:
                     self.close()
                     raise
@@ -87,17 +90,25 @@ class Kept:
 
     def close(self) -> None:
         """Close it at once; the next question would open another."""
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._prepared = self._connection, None, None
         if connection is not None:
             connection.terminate()
 
-    async def _open(self) -> None:
+    async def _opened(self) -> asyncpg.Connection:
         while self._connection is None or self._connection.is_closed():
+            self._prepared = None
             lent = await self._engine.raw_connection()
             self._connection = lent.driver_connection
             assert isinstance(self._connection, asyncpg.Connection), "the engine's driver is asyncpg"
             lent.detach()  # so that the pool lends as many as before
-        self._prepared = await self._connection.prepare(self._question)
+        return self._connection
+
+    async def _answer(
+        self, connection: asyncpg.Connection, values: tuple[object, ...]
+    ) -> asyncpg.Record | None:
+        if self._prepared is None:
+            self._prepared = await connection.prepare(self._question)
+        return await self._prepared.fetchrow(*values)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Live, immutable settings: the class that a caller holds."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -110,6 +111,8 @@ class ConfigService(Generic[T]):
 
     async def __aexit__(self, *error: object) -> None:
         try:
+            self._store.close()  # a read under way ends by that: cancelled, it would leave a task of the driver's
+            await asyncio.sleep(0)
             if self._follower is not None:
                 await self._follower.stop()
             with suppress(ConfigError):
