@@ -31,6 +31,7 @@ class Line:
         )
         self._connection: AbstractConnection | None = None
         self._one_speaks = asyncio.Lock()
+        self.kept = False  # where nobody says that it will be closed, each command closes it
 
     async def ask(self, *command: str | bytes | int) -> object:
         """Send a command that may be sent twice, and return the reply as it came, texts as bytes.
@@ -40,10 +41,7 @@ class Line:
         """
         try:
             async with asyncio.timeout(self.deadline_s), self._one_speaks:
-                try:
-                    return await self._exchange(command)
-                except (RedisError, OSError):  # the server may have closed it while nothing was said
-                    return await self._exchange(command)
+                return await self._ask(command)
         except (RedisError, OSError) as error:
             raise StoreUnavailable("Redis") from error
 
@@ -64,6 +62,16 @@ class Line:
         """Close the connection for commands; the next one would open another."""
         connection, self._connection = self._connection, None
         await self._let_go(connection)
+
+    async def _ask(self, command: tuple[str | bytes | int, ...]) -> object:
+        try:
+            try:
+                return await self._exchange(command)
+            except (RedisError, OSError):  # the server may have closed it while nothing was said
+                return await self._exchange(command)
+        finally:
+            if not self.kept:
+                await self.close()
 
     async def _exchange(self, command: tuple[str | bytes | int, ...]) -> object:
         try:

@@ -39,7 +39,6 @@ from netra_config.secrets import Key, Keyring
 from netra_config.snapshot import Resolver, Snapshot
 from netra_config.store import Store
 
-S = TypeVar("S")
 T = TypeVar("T")
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -97,6 +96,7 @@ class ConfigService(Generic[T]):
         if self._follower is not None:
             raise RuntimeError("the block is entered already; make a service of its own for another")
         await self.load()
+        self._line.kept = True
         self._follower = Follower(
             self._channel, version=lambda: self._held.seen, refresh=self.refresh,
             poll_every=self._policy.poll_every, upkeep=self._keep_up, upkeep_every=self._policy.upkeep_every,
@@ -104,8 +104,7 @@ class ConfigService(Generic[T]):
         try:
             await self._follower.start(patience=self._policy.deadline)
         except BaseException:
-            self._follower = None
-            await self._let_go()
+            await self.__aexit__()
             raise
         return self
 
@@ -120,8 +119,9 @@ class ConfigService(Generic[T]):
             with suppress(ConfigError):
                 await self._reports.withdraw(self._process)
         finally:
-            self._follower = None
-            await self._let_go()
+            self._follower, self._line.kept = None, False
+            self._store.close()
+            await self._line.close()
 
     @property
     def version(self) -> int:
@@ -250,7 +250,7 @@ class ConfigService(Generic[T]):
 
     async def running(self) -> tuple[Running, ...]:
         """Return what the processes report that hold a lease."""
-        return await self._asked(self._reports.running())
+        return await self._reports.running()
 
     async def drift(self, *, against: Environment | None = None) -> tuple[Drift, ...]:
         """List where schema, store, files and processes disagree, and, if asked, two environments."""
@@ -262,26 +262,14 @@ class ConfigService(Generic[T]):
         committed = await making
         self._held.adopt(committed.snapshot)
         with suppress(StoreUnavailable):  # then the poll carries it
-            await self._asked(self._channel.announce(committed.revision.version))
+            await self._channel.announce(committed.revision.version)
         return committed.revision
-
-    async def _asked(self, asking: Awaitable[S]) -> S:
-        """Ask Redis, and keep no connection where no block ends that would close it."""
-        try:
-            return await asking
-        finally:
-            if self._follower is None:
-                await self._line.close()
 
     def _changed(self) -> None:
         snapshot = self._held.snapshot
         self.current, self._flags = snapshot.values, snapshot.flags
         if self._follower is not None:
             self._follower.changed()
-
-    async def _let_go(self) -> None:
-        self._store.close()
-        await self._line.close()
 
     async def _keep_up(self) -> None:
         """Report this process, and write what was exposed; one store out of reach does not keep the other waiting."""
