@@ -82,6 +82,7 @@ def as_user(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return prefix
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("as_user", [(), NAMELESS], ids=["oneself", "a number without a name"], indirect=True)
 async def test_the_command_that_is_installed_runs(
     config: ConfigService[Shop], variables: IsolatedEnvironment, namespace: str, as_user: tuple[str, ...]
@@ -93,8 +94,13 @@ async def test_the_command_that_is_installed_runs(
     process = await asyncio.create_subprocess_exec(
         *as_user, program, *arguments, stdout=PIPE, cwd=Path(__file__).parent, env=variables.for_process()
     )
-    async with within(seconds=40):
-        out, _ = await process.communicate()
+    try:
+        async with within(seconds=120):  # ten workers on two cores start a process in tens of seconds
+            out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
     assert (process.returncode, out) == (0, b"no drift\n")
 

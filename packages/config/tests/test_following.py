@@ -69,6 +69,7 @@ async def listens(config: ConfigService[Any]) -> None:
     await eventually(hears, seconds=20)
 
 
+@pytest.mark.timeout(180)  # ten workers on two cores start a process in tens of seconds
 async def test_another_process_hears_of_a_change(
     config: ConfigService[Shop], another_process: Callable[..., Awaitable[Process]]
 ) -> None:
@@ -76,7 +77,7 @@ async def test_another_process_hears_of_a_change(
     listener = await another_process()
     assert listener.stdout is not None
 
-    async with within(seconds=30):
+    async with within(seconds=120):
         assert await listener.stdout.readline() == b"3\n"
         await config.commit(Edit(set={"retries": 8}), base=0, **SIGNED)
         first = await listener.stdout.readline()  # it may have read this as it began to listen
@@ -226,6 +227,7 @@ async def test_a_process_that_can_not_take_up_a_revision_keeps_its_last_and_says
     assert old.health().refused is None
 
 
+@pytest.mark.timeout(180)
 async def test_a_killed_process_is_forgotten_after_its_lease(
     open_config: Open, another_process: Callable[..., Awaitable[Process]], redis_client: Redis, namespace: str
 ) -> None:
@@ -237,7 +239,7 @@ async def test_a_killed_process_is_forgotten_after_its_lease(
     async def reported() -> None:
         assert {one.process for one in await config.running()} == {"ours", "another"}
 
-    async with within(seconds=30):
+    async with within(seconds=120):
         await listener.stdout.readline()
     await eventually(reported, seconds=20)
     listener.kill()

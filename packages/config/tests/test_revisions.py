@@ -309,6 +309,7 @@ def naughty(third_party_data: ThirdPartyData) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
+@pytest.mark.timeout(300)  # a round trip for each of hundreds of strings
 async def test_naughty_strings_come_back_exactly_or_are_refused(
     open_config: Open, naughty: list[str]
 ) -> None:
