@@ -25,7 +25,15 @@ from netra_fixtures import (
     eventually,
     within,
 )
-from netra_sessions import CloseCode, HandshakeRefused, Publisher, RealtimeClient, SessionEnded, Sessions
+from netra_sessions import (
+    CloseCode,
+    HandshakeRefused,
+    Presence,
+    Publisher,
+    RealtimeClient,
+    SessionEnded,
+    Sessions,
+)
 
 pytestmark = business_value(
     tier=Tier.FREE, goals={Goal.STABILITY}, impact="one user's bad line or program is no other user's outage"
@@ -161,6 +169,22 @@ async def test_a_user_has_at_most_so_many_connections_on_all_gateways(
     assert refused == (CloseCode.TOO_MANY_CONNECTIONS, "too many connections")
     assert "connected" in greeting
     assert "connected" in again
+
+
+async def test_a_connection_whose_lease_lapsed_makes_room(redis_client: Redis, namespace: str) -> None:
+    """What a killed server had counted keeps nobody out for longer than the lease."""
+    presence = Presence(
+        redis_client, namespace, lease=timedelta(milliseconds=500), deadline=timedelta(seconds=10)
+    )
+    await presence.enter("alice", "lost", most=3)
+
+    async def lapsed() -> None:
+        await presence.enter("alice", "stays", most=3)
+        assert await presence.connections("alice") == {"stays"}
+
+    await eventually(lapsed, seconds=10)
+
+    assert await presence.enter("alice", "new", most=2)
 
 
 class Failing:

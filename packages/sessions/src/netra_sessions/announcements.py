@@ -103,8 +103,6 @@ class Announcements:
                     self._take(reply)
         finally:
             self._connection = None
-            for confirmed in self._confirmed.values():
-                confirmed.clear()
             await connection.disconnect(nowait=True)
             await self._pool.release(connection)
 
