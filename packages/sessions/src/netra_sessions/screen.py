@@ -44,9 +44,7 @@ class Screen(ServerConnection):
     def data_received(self, data: bytes) -> None:
         """Take what the client sent; cut off one that goes on asking and doesn't read the answers."""
         super().data_received(data)
-        if (
-            self.unread_bytes > 2 * self.unread_limit_bytes
-        ):  # once for events: who is too slow for them is told
+        if self.unread_bytes > 2 * self.unread_limit_bytes:  # once is for events: who is too slow is told
             self.transport.abort()
 
     def process_event(self, event: Event) -> None:
