@@ -29,11 +29,14 @@ nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "uv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_external_run = True
+nox.options.download_python = "never"  # compat names what is missing
 nox.options.sessions = ["integration"]
 
 MEMBERS = members.folders(ROOT)
 DOMAINS = [name for name in MEMBERS if name != "shared"]
 PINS = ("-c", str(pins.CONSTRAINTS), "-b", str(pins.CONSTRAINTS))  # -b pins the build backend too
+LOWEST = ("--resolution", "lowest-direct", "-b", str(pins.CONSTRAINTS))  # the lower bounds of the members
+PYTHONS = ("3.11", "3.12", "3.13")
 # loaded by a URL, as pytest's plugins, or as files in a wheel, so no import names them
 NAMED_ELSEWHERE = (
     "anyio",
@@ -49,7 +52,9 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 KIT_MAY = ("B108", "B311", "B607", "B608")
 
 
-def install(session: nox.Session, *names: str, groups: Sequence[str] = ()) -> None:
+def install(
+    session: nox.Session, *names: str, groups: Sequence[str] = (), versions: Sequence[str] = PINS
+) -> None:
     """Install members with what they and their tests declare, unless nothing has changed since."""
     where = [MEMBERS[name] for name in names]
     wanted = [
@@ -62,12 +67,12 @@ def install(session: nox.Session, *names: str, groups: Sequence[str] = ()) -> No
         ROOT / "pyproject.toml",
         *(ROOT / m / "pyproject.toml" for m in MEMBERS.values()),
     ]
-    expected = stamp.fingerprint(files, [str(ROOT), sys.version, *wanted])
+    expected = stamp.fingerprint(files, [str(ROOT), sys.version, str(session.python), *versions, *wanted])
     if stamp.is_current(session.env_dir, expected):
         return
     stamp.remove(session.env_dir)
     # --exact also removes what is no longer declared; None where nox -R installs nothing
-    if session.run_install("uv", "pip", "install", "--exact", *PINS, *wanted, silent=True) is not None:
+    if session.run_install("uv", "pip", "install", "--exact", *versions, *wanted, silent=True) is not None:
         stamp.write(session.env_dir, expected)
 
 
@@ -135,6 +140,14 @@ for _name in MEMBERS:
     member(_name)
 
 
+@nox.session(python=PYTHONS)
+@nox.parametrize("versions", [nox.param(PINS, id="pinned"), nox.param(LOWEST, id="lowest")])
+def compat(session: nox.Session, versions: Sequence[str]) -> None:
+    """Test every domain on each Python that is here, with the pins and with the lowest versions allowed."""
+    install(session, *MEMBERS, versions=versions)
+    test(session, "packages", f"--report-dir=reports/{session.name}", *parallel(session))
+
+
 @nox.session
 def affected(session: nox.Session) -> None:
     """Test what a change touches and what needs that, and say why: -- --since REF. No gate: tests is."""
@@ -192,7 +205,7 @@ def services(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, import directions, declared dependencies, spelling, secrets and unsafe calls."""
+    """Check style, import directions, declared dependencies, spelling, workflows, secrets and unsafe calls."""
     install(session, *MEMBERS, groups=["lint"])
     pyprojects = ["pyproject.toml", *(f"{folder}/pyproject.toml" for folder in MEMBERS.values())]
     unused = ("--per-rule-ignores", f"DEP002={'|'.join(NAMED_ELSEWHERE)}")
@@ -202,6 +215,7 @@ def lint(session: nox.Session) -> None:
     for folder in MEMBERS.values():
         session.run("deptry", f"{folder}/src", "--config", f"{folder}/pyproject.toml", *unused)
     session.run("codespell")
+    session.run("zizmor", "--offline", "--quiet", "--persona=pedantic", ".github")
     session.run("validate-pyproject", *pyprojects)
     bandit = ("bandit", "-q", "-r", "-c", "pyproject.toml")
     session.run(*bandit, *(f"{MEMBERS[domain]}/src" for domain in DOMAINS))
