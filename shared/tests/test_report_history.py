@@ -117,7 +117,7 @@ def test_how_a_flaky_test_ended_is_drawn_run_after_run(ran: RunOnce) -> None:
 
 
 def test_a_test_that_takes_longer_than_it_usually_does_is_named(ran: RunOnce) -> None:
-    """Three runs make a habit; less than twice its time, or a tenth of a second, is a busy machine."""
+    """Three runs make a habit; less than twice its time, or a quarter of a second, is a busy machine."""
     for _ in range(3):
         ran(dict.fromkeys("abcd", "passed"), a={"duration": 1}, b={"duration": 1}, c={"duration": 0.01})
 
