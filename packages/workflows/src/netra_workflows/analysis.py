@@ -1,0 +1,261 @@
+"""From bills to ranked findings: the SQL in `sql/analysis`, run in its order, and what Python adds to it."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal, localcontext
+from functools import cache
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+from pydantic import Field
+
+from netra_workflows.bills import Bills, fill, sql
+from netra_workflows.columns import table
+from netra_workflows.model import (
+    Anomaly,
+    CommitmentUse,
+    Coverage,
+    Finding,
+    Frozen,
+    Rows,
+    Rule,
+    Tagging,
+    Total,
+)
+from netra_workflows.plan import CommitmentPlan, Demand, Offer, commit, known_offers
+
+_DIGITS: Final = 60
+_PRECEDENCE_OF_PLAN: Final = 50
+
+
+class AnalysisPolicy(Frozen):
+    """What an analysis may be told: thresholds by name, in place of those of the table, and what can be bought."""
+
+    thresholds: dict[str, Decimal] = {}
+    offers: tuple[Offer, ...] | None = None
+
+
+class Analysis(Frozen):
+    """All that was found in the bills read so far; findings are ranked, largest saving first in each currency."""
+
+    findings: tuple[Finding, ...]
+    totals: tuple[Total, ...]
+    commitments: tuple[CommitmentUse, ...]
+    plans: tuple[CommitmentPlan, ...]
+    coverage: tuple[Coverage, ...]
+    tagging: tuple[Tagging, ...]
+    anomalies: tuple[Anomaly, ...]
+    months: dict[str, int] = Field(description="by currency, how many months the bills span")
+
+
+@cache
+def rules() -> Mapping[int, Rule]:
+    """Give the rules by precedence."""
+    made = [{key: value for key, value in row.items() if key != "rate"} for row in table("rules")]
+    return {int(row["precedence"]): Rule.model_validate(row) for row in made}
+
+
+def analyse(bills: Bills, policy: AnalysisPolicy | None = None) -> Analysis:
+    """Find what the bills that were read could have cost less, and what in them is unusual.
+
+    Raises:
+        PlanUnproved: no commitment plan could be proved.
+    """
+    policy = policy or AnalysisPolicy()
+    run = _Run(bills.connection)
+    run.reference(policy)
+    run.make("meter_rule", "meters")
+    run.make("meter_role", "roles")
+    run.make("idle", "idle")
+    run.idle_claims()
+    commitments = [CommitmentUse(**row) for row in run.read("commitments")]
+    run.waste(commitments)
+    run.make("meter_day", "days")
+    run.make("monthly", "monthly")
+    anomalies = [Anomaly(**_exact(row)) for row in run.read("anomalies")]
+    run.unusual(anomalies)
+    run.make("claim", "claims")
+    plans = run.plans(policy)
+    run.planned(plans)
+    run.make("taken", "taken")
+    run.make("net", "nets")
+    findings = [*run.findings(plans)]
+    return Analysis(
+        findings=tuple(sorted(findings, key=_rank)),
+        totals=bills.totals(),
+        commitments=tuple(commitments),
+        plans=tuple(plans),
+        coverage=tuple(Coverage(**row) for row in run.read("coverage")),
+        tagging=tuple(Tagging(**{"usage" if k == "billed" else k: v for k, v in row.items()}) for row in run.read("tagging")),
+        anomalies=tuple(anomalies),
+        months={row["currency"]: int(row["months"]) for row in run.read("months")},
+    )
+
+
+def _rank(finding: Finding) -> tuple[Any, ...]:
+    return (-finding.saving, -finding.at_stake, finding.rule.precedence, finding.provider, finding.account, finding.currency)
+
+
+def _exact(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "cost": Decimal(repr(row["cost"])), "usual": Decimal(repr(row["usual"]))}
+
+
+class _Run:
+    """One analysis: temporary tables beside the bills, made anew each time."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+
+    def make(self, name: str, query: str) -> None:
+        self._connection.execute(f"create or replace temp table {name} as {sql(f'analysis/{query}')}")
+
+    def read(self, query: str) -> Iterator[dict[str, Any]]:
+        cursor = self._connection.execute(sql(f"analysis/{query}"))
+        names = [column[0] for column in cursor.description or ()]
+        for row in cursor.fetchall():
+            yield dict(zip(names, row, strict=True))
+
+    def _fill(self, name: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._connection.execute(f"create or replace temp table {name} ({columns.replace(';', ',')})")
+        fill(self._connection, name, [column.split(" ", 1)[1] for column in columns.split("; ")], rows)
+
+    def reference(self, policy: AnalysisPolicy) -> None:
+        """Make tables of the rules, families and thresholds, and of the programmes that rows name."""
+        self._fill(
+            "rule",
+            "id varchar; precedence integer; rate decimal(9, 6)",
+            [[row["id"], int(row["precedence"]), Decimal(row["rate"])] for row in table("rules")],
+        )
+        self._fill(
+            "family",
+            "family varchar; rate decimal(9, 6)",
+            [[row["family"], Decimal(row["rate"])] for row in table("families")],
+        )
+        values = {row["name"]: Decimal(row["value"]) for row in table("thresholds")} | policy.thresholds
+        self._fill("threshold", "name varchar; value double", [[n, float(v)] for n, v in values.items()])
+        self._connection.execute(sql("read/programmes"))
+
+    def idle_claims(self) -> None:
+        """Spread idle things over their meters."""
+        self._connection.execute(
+            "create or replace temp table idle_claim as select meter_role.meter_id, idle.* from idle"
+            " join meter_role using (precedence) where there"
+        )
+
+    def waste(self, commitments: Sequence[CommitmentUse]) -> None:
+        rows = [[c.provider, c.commitment, c.currency] for c in commitments if c.unused > 0]
+        self._fill("waste", "provider varchar; commitment varchar; currency varchar", rows)
+
+    def unusual(self, anomalies: Sequence[Anomaly]) -> None:
+        """Name the meters of each unusual day."""
+        rows = [[a.provider, a.account, a.service, a.currency, a.day] for a in anomalies]
+        self._fill(
+            "unusual_day", "provider varchar; account varchar; service varchar; currency varchar; day date", rows
+        )
+        [[precedence]] = self._connection.execute("select precedence from rule where id = 'anomaly'").fetchall()
+        self._connection.execute(
+            "create or replace temp table unusual as select meter_day.account, meter_day.currency,"
+            f" meter_day.meter_id, meter_day.day, {int(precedence)} as precedence"
+            " from meter_day join meter using (meter_id) join unusual_day using"
+            " (provider, account, service, currency, day)"
+            " anti join monthly using (account, currency, meter_id)"
+        )
+
+    def plans(self, policy: AnalysisPolicy) -> list[CommitmentPlan]:
+        """Find what to commit to, by provider and currency."""
+        found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
+        for row in self.read("demand"):
+            found[row["provider"], row["currency"]].append(row)
+        offers = known_offers() if policy.offers is None else policy.offers
+        least = policy.thresholds.get("plan_days", Decimal(7))
+        demands = (_demand(*key, rows) for key, rows in sorted(found.items()))
+        plans = (commit(d, offers) for d in demands if _days(d) >= least)
+        return [plan for plan in plans if plan is not None]
+
+    def planned(self, plans: Sequence[CommitmentPlan]) -> None:
+        rows = [[int(kind.split("@")[0]), p.currency, kind.split("@", 1)[1]] for p in plans for kind in p.covered]
+        self._fill("planned", "meter_id ubigint; currency varchar; region varchar", rows)
+
+    def findings(self, plans: Sequence[CommitmentPlan]) -> Iterator[Finding]:
+        """Put together what each rule found in each account."""
+        names = dict(self._connection.execute("select source_id, name from source").fetchall())
+        proofs: dict[tuple[Any, ...], list[Rows]] = defaultdict(list)
+        for row in self.read("rows"):
+            rows = Rows.model_construct(source=names[row["source_id"]], records=tuple(sorted(row["records"])))
+            proofs[row["precedence"], row["provider"], row["account"], row["currency"]].append(rows)
+        nets: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
+        for row in self._connection.execute("select * from net").fetchall():
+            net = dict(zip(("precedence", "provider", "account", "currency", "resource", "rate", "billed", "unused"), row, strict=True))
+            nets[row[:4]].append(net)
+        saved = {(p.provider, p.currency): p for p in plans}
+        for key, proof in proofs.items():
+            yield _finding(key, nets[key], tuple(proof), saved.get((key[1], key[3])))
+
+
+def _finding(
+    key: tuple[Any, ...], nets: Sequence[Mapping[str, Any]], rows: tuple[Rows, ...], plan: CommitmentPlan | None
+) -> Finding:
+    precedence, provider, account, currency = key
+    rule = rules()[precedence]
+    with localcontext() as context:
+        context.prec = _DIGITS
+        billed = sum((net["billed"] for net in nets), Decimal(0))
+        saving = sum((_saving(rule.id, net) for net in nets), Decimal(0))
+        at_stake = billed
+        if rule.id == "unused_commitment":
+            at_stake = sum((net["unused"] for net in nets), Decimal(0))
+        elif precedence == _PRECEDENCE_OF_PLAN and plan is not None:
+            saving = min(plan.saving, billed)
+    return Finding(
+        rule=rule,
+        provider=provider,
+        account=account,
+        currency=currency,
+        resources=tuple(sorted({net["resource"] for net in nets} - {""})),
+        rows=rows,
+        billed=billed,
+        at_stake=at_stake,
+        saving=saving,
+        why=_why(rule, nets),
+    )
+
+
+def _saving(rule: str, net: Mapping[str, Any]) -> Decimal:
+    if rule == "unused_commitment":
+        return max(Decimal(0), min(net["unused"], net["billed"]))
+    return Decimal(net["billed"]) * Decimal(net["rate"])
+
+
+def _why(rule: Rule, nets: Sequence[Mapping[str, Any]]) -> str:
+    rates = sorted({Decimal(net["rate"]).normalize() for net in nets})
+    part = "" if rule.precedence in (5, _PRECEDENCE_OF_PLAN) or not any(rates) else f"; saves {' or '.join(f'{r * 100:f}' for r in rates)} %"
+    return f"{rule.title} ({rule.published}){part}"
+
+
+def _days(demand: Demand) -> Decimal:
+    slots = len(next(iter(demand.units.values())))
+    return Decimal(slots * demand.slot_hours) / 24
+
+
+def _demand(provider: str, currency: str, rows: Sequence[Mapping[str, Any]]) -> Demand:
+    """Lay use on a grid of hours, or of days where a bill tells days only."""
+    hours = 24 if any(row["span"] > 1 for row in rows) else 1
+    first = min(row["day"] for row in rows)
+    last = max(row["day"] for row in rows)
+    slots = ((last - first).days + 1) * (24 // hours)
+    units: dict[str, Any] = {}
+    paid: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for row in rows:
+        kind = f"{row['meter_id']}@{row['region']}"
+        own = units.setdefault(kind, np.zeros(slots))
+        own[_slot(row["day"], first, int(row["hour"]), hours)] += row["quantity"] / hours
+        paid[kind][0] += row["billed"]
+        paid[kind][1] += row["quantity"]
+    price = {kind: billed / quantity for kind, (billed, quantity) in paid.items()}
+    return Demand(provider=provider, currency=currency, units=units, price=price, slot_hours=hours)
+
+
+def _slot(day: date, first: date, hour: int, hours: int) -> int:
+    return (day - first).days * (24 // hours) + (hour if hours == 1 else 0)

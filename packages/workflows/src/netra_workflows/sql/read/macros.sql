@@ -1,0 +1,36 @@
+-- What a cell says. FOCUS allows null only as an empty cell; publishers also write the word.
+create or replace macro told(cell) as
+    case when cell in ('', 'NULL', 'null', 'None') then null else cell end;
+
+-- A decimal, or null where the cell is none. `$1,234.50 ` is read, `1.234,50` and `1_000` are not.
+create or replace macro amount(cell) as
+    case
+        when cell is null or contains(cell, '_') then null
+        else coalesce(
+            try_cast(cell as decimal(38, 18)),
+            case
+                when regexp_matches(cell, '^-?[$][0-9]{1,3}(,[0-9]{3})*([.][0-9]+)? *$')
+                then try_cast(replace(replace(trim(cell), '$', ''), ',', '') as decimal(38, 18))
+            end
+        )
+    end;
+
+-- An instant in UTC, or null. Where no zone is told it is UTC; dates with slashes are month/day/year.
+create or replace macro instant(cell) as
+    case
+        when cell is null or not (cell between '0' and ':') then null
+        else coalesce(
+            cast(timezone('UTC', try_cast(cell as timestamptz)) as timestamp),
+            case
+                when regexp_matches(cell, '^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}$') then try_strptime(cell, '%m/%d/%Y')
+                when regexp_matches(cell, '^[0-9]{1,2}/[0-9]{1,2}/[0-9]{2}$') then try_strptime(cell, '%m/%d/%y')
+            end
+        )
+    end;
+
+-- Azure leaves out the braces of JSON now and then.
+create or replace macro braced(cell) as
+    case when cell is null or starts_with(trim(cell), '{') then cell else '{' || cell || '}' end;
+
+create or replace macro member(cell, path) as
+    case when json_valid(cell) then json_extract_string(cell, path) end;
