@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 NOTHING = {"", "NULL", "null", "None"}
+METER = (
+    "SkuPriceId", "ResourceType", "PublisherName", "HostProviderName", "ServiceCategory", "SkuPriceDetails",
+)  # fmt: skip
 CATEGORIES = {"Usage", "Purchase", "Tax", "Credit", "Adjustment"}
 AWS_CATEGORIES = {
     **dict.fromkeys(("Fee", "RIFee", "SavingsPlanUpfrontFee", "SavingsPlanRecurringFee"), "Purchase"),
@@ -57,6 +61,13 @@ def instant(cell: str | None) -> datetime | None:
         return None
 
 
+def instance(row: Mapping[str, str]) -> str | None:
+    """Give the type of machine that a row's price is about."""
+    details = told(row, "SkuPriceDetails")
+    found = json.loads(details).get("InstanceType") if details and details.startswith("{") else None
+    return str(found) if found else None
+
+
 @dataclass(frozen=True)
 class Charge:
     """A row that holds money."""
@@ -81,6 +92,7 @@ class Charge:
     frequency: str
     region: str
     tagged: bool | None
+    meter: tuple[str | None, ...] = ()
     instance: str | None = None
 
 
@@ -106,6 +118,7 @@ def focus(path: Path) -> Iterator[Charge | int]:
             status=told(row, "CommitmentDiscountStatus"), pricing=told(row, "PricingCategory"),
             correction=told(row, "ChargeClass") is not None, region=told(row, "RegionId") or "",
             frequency=(told(row, "ChargeFrequency") or "usage-based").lower(),
+            meter=tuple(told(row, name) for name in METER), instance=instance(row),
             tagged=None if "Tags" not in row else tags not in (None, "{}", "[]"),
         )  # fmt: skip
 

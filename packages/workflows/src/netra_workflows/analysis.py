@@ -28,6 +28,7 @@ from netra_workflows.plan import CommitmentPlan, Demand, Offer, commit, known_of
 
 _DIGITS: Final = 60
 _PRECEDENCE_OF_PLAN: Final = 50
+_NET: Final = ("precedence", "provider", "account", "currency", "resource", "rate", "billed", "unused")
 
 
 class AnalysisPolicy(Frozen):
@@ -70,11 +71,11 @@ def analyse(bills: Bills, policy: AnalysisPolicy | None = None) -> Analysis:
     run.make("meter_role", "roles")
     run.make("idle", "idle")
     run.idle_claims()
-    commitments = [CommitmentUse(**row) for row in run.read("commitments")]
+    commitments = [CommitmentUse(**row) for row in run.read("commitments", "provider", "commitment", "currency")]
     run.waste(commitments)
     run.make("meter_day", "days")
     run.make("monthly", "monthly")
-    anomalies = [Anomaly(**_exact(row)) for row in run.read("anomalies")]
+    anomalies = [Anomaly(**_exact(row)) for row in run.read("anomalies", "provider", "account", "service", "currency", "day")]
     run.unusual(anomalies)
     run.make("claim", "claims")
     plans = run.plans(policy)
@@ -87,10 +88,10 @@ def analyse(bills: Bills, policy: AnalysisPolicy | None = None) -> Analysis:
         totals=bills.totals(),
         commitments=tuple(commitments),
         plans=tuple(plans),
-        coverage=tuple(Coverage(**row) for row in run.read("coverage")),
-        tagging=tuple(Tagging(**{"usage" if k == "billed" else k: v for k, v in row.items()}) for row in run.read("tagging")),
+        coverage=tuple(Coverage(**row) for row in run.read("coverage", "provider", "programme", "currency")),
+        tagging=tuple(Tagging(**{"usage" if k == "billed" else k: v for k, v in row.items()}) for row in run.read("tagging", "provider", "currency")),
         anomalies=tuple(anomalies),
-        months={row["currency"]: int(row["months"]) for row in run.read("months")},
+        months={row["currency"]: int(row["months"]) for row in run.read("months", "currency")},
     )
 
 
@@ -111,11 +112,11 @@ class _Run:
     def make(self, name: str, query: str) -> None:
         self._connection.execute(f"create or replace temp table {name} as {sql(f'analysis/{query}')}")
 
-    def read(self, query: str) -> Iterator[dict[str, Any]]:
+    def read(self, query: str, *order: str) -> list[dict[str, Any]]:
         cursor = self._connection.execute(sql(f"analysis/{query}"))
         names = [column[0] for column in cursor.description or ()]
-        for row in cursor.fetchall():
-            yield dict(zip(names, row, strict=True))
+        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        return sorted(rows, key=lambda row: tuple(row[column] for column in order))
 
     def _fill(self, name: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
         self._connection.execute(f"create or replace temp table {name} ({columns.replace(';', ',')})")
@@ -166,7 +167,7 @@ class _Run:
     def plans(self, policy: AnalysisPolicy) -> list[CommitmentPlan]:
         """Find what to commit to, by provider and currency."""
         found: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-        for row in self.read("demand"):
+        for row in self.read("demand", "provider", "currency", "region", "meter_id", "day", "hour"):
             found[row["provider"], row["currency"]].append(row)
         offers = known_offers() if policy.offers is None else policy.offers
         least = policy.thresholds.get("plan_days", Decimal(7))
@@ -182,13 +183,12 @@ class _Run:
         """Put together what each rule found in each account."""
         names = dict(self._connection.execute("select source_id, name from source").fetchall())
         proofs: dict[tuple[Any, ...], list[Rows]] = defaultdict(list)
-        for row in self.read("rows"):
+        for row in self.read("rows", "precedence", "provider", "account", "currency", "source_id"):
             rows = Rows.model_construct(source=names[row["source_id"]], records=tuple(sorted(row["records"])))
             proofs[row["precedence"], row["provider"], row["account"], row["currency"]].append(rows)
         nets: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-        for row in self._connection.execute("select * from net").fetchall():
-            net = dict(zip(("precedence", "provider", "account", "currency", "resource", "rate", "billed", "unused"), row, strict=True))
-            nets[row[:4]].append(net)
+        for row in sorted(self._connection.execute("select * from net").fetchall()):
+            nets[row[:4]].append(dict(zip(_NET, row, strict=True)))
         saved = {(p.provider, p.currency): p for p in plans}
         for key, proof in proofs.items():
             yield _finding(key, nets[key], tuple(proof), saved.get((key[1], key[3])))

@@ -146,7 +146,8 @@ class Bill:
                 yield from self._account(chance, cloud, account)
 
     def _account(self, chance: random.Random, cloud: str, account: str) -> Iterator[tuple[str, ...]]:
-        planted = {(a.service, a.day): chance.uniform(3, 6) for a in self.anomalies if a.account == account}
+        planted = {(a.service, a.day): chance.uniform(1.9, 5) for a in self.anomalies if a.account == account}
+        growth = {line.service: chance.uniform(-0.1, 0.3) for line in CLOUDS[cloud]}
         fleet = [
             (line, f"{line.kind}-{account[-4:]}-{unit:05d}-{place}", self._tags(chance), chance.uniform(0.5, 1.5))
             for unit in range(self._units)
@@ -155,8 +156,9 @@ class Bill:
         for offset in range(self.days):
             day = self.start + timedelta(days=offset)
             quiet = 0.6 if day.isoweekday() > 5 else 1.0
+            busy = {service: max(0.7, chance.gauss(1 + slope * offset / self.days, 0.06)) for service, slope in growth.items()}
             for line, resource, tags, size in fleet:
-                factor = size * chance.uniform(0.97, 1.03) * (quiet if line.weekly else 1)
+                factor = size * chance.uniform(0.97, 1.03) * busy[line.service] * (quiet if line.weekly else 1)
                 factor *= planted.get((line.service, day), 1) * self._level[cloud]
                 yield self._used(cloud, account, day, line, resource, tags, line.quantity * factor)
             yield from self._committed(chance, cloud, account, day)

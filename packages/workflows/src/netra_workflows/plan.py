@@ -5,7 +5,8 @@ whether used or not, and buys use at a discount; what it doesn't cover is paid o
 the bill is the plan. The dual solution is a bound that no plan can undercut, and is recomputed here from the problem.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -21,6 +22,7 @@ from netra_workflows.errors import PlanUnproved
 from netra_workflows.model import Frozen
 
 GAP: Final = 1e-6
+LEAST: Final = 1e-6
 
 
 class Offer(Frozen):
@@ -111,7 +113,8 @@ def commit(demand: Demand, offers: Sequence[Offer]) -> CommitmentPlan | None:
     if not own or not demand.units:
         return None
     problem = _Problem(demand, own)
-    found = linprog(problem.cost, A_ub=problem.rows, b_ub=problem.limit, bounds=(0, None), method="highs")
+    bounds = np.column_stack([np.zeros(len(problem.most)), problem.most])
+    found = linprog(problem.cost, A_ub=problem.rows, b_ub=problem.limit, bounds=bounds, method="highs")
     if found.status != 0:
         raise PlanUnproved(f"HiGHS status {found.status}")
     proof = problem.proved(found.x, found.ineqlin.marginals)
@@ -122,80 +125,85 @@ def commit(demand: Demand, offers: Sequence[Offer]) -> CommitmentPlan | None:
 
 
 class _Problem:
-    """Variables: each commitment's amount an hour, then for each use of it in each slot what it covers."""
+    """The programme's numbers.
+
+    Variables are the amount an hour committed for all kinds, what it covers in each slot, and of each kind its levels:
+    a level is so many machines that run in the same slots, those in which at least as many do. A level that runs too
+    seldom to pay off even against the price on demand is left out; no optimum has it.
+    """
 
     def __init__(self, demand: Demand, offers: Sequence[Offer]) -> None:
-        self.demand, self.kinds = demand, sorted(demand.units)
+        self.demand = demand
         self.slots = len(next(iter(demand.units.values())))
-        self.bought = [
-            (offer, kind) for offer in offers for kind in (self.kinds if offer.scope == "kind" else [None])
-        ]
-        uses = [
-            (b, k)
-            for b, (_, kind) in enumerate(self.bought)
-            for k, own in enumerate(self.kinds)
-            if kind in (None, own)
-        ]
-        t, b, k = self.slots, len(self.bought), len(self.kinds)
-        hours = demand.slot_hours
-        price = np.array([demand.price[kind] for kind in self.kinds])
-        pays = np.array([1 - float(offer.discount) for offer, _ in self.bought])
-        use_b, use_k = np.array([u[0] for u in uses]), np.array([u[1] for u in uses])
-        first = b + np.arange(len(uses)) * t
-        column = (first[:, None] + np.arange(t)).ravel()
-        slot = np.tile(np.arange(t), len(uses))
-        # what a commitment covers in a slot costs no more than it, and no kind is covered beyond its use
-        spent = np.repeat((price[use_k] * pays[use_b]), t)
-        by_commitment = np.repeat(use_b, t) * t + slot
-        by_kind = b * t + np.repeat(use_k, t) * t + slot
-        own_rows = np.arange(b * t)
-        self.rows = coo_array(
-            (
-                np.concatenate([spent, -np.ones(b * t), np.ones(len(column))]),
-                (np.concatenate([by_commitment, own_rows, by_kind]), np.concatenate([column, own_rows // t, column])),
-            ),
-            shape=((b + k) * t, b + len(column)),
-        ).tocsr()
-        self.limit = np.concatenate([np.zeros(b * t), *(demand.units[kind] for kind in self.kinds)])
-        self.cost = np.concatenate([np.full(b, t * hours), -np.repeat(price[use_k] * hours, t)]).astype(float)
-        self._use_k = use_k
+        self._all = max((o for o in offers if o.scope == "all"), key=lambda o: o.discount, default=None)
+        self._kind = max((o for o in offers if o.scope == "kind"), key=lambda o: o.discount, default=None)
+        t, hours = self.slots, demand.slot_hours
+        self.spend = sum((u * demand.price[kind] for kind, u in demand.units.items()), np.zeros(t))
+        self.levels = [*self._levels()]
+        pays = 1 - float(self._all.discount) if self._all else 1.0
+        rows, columns, values = [np.arange(t), t + np.arange(t), t + np.arange(t)], [], []
+        columns += [1 + np.arange(t), 1 + np.arange(t), np.zeros(t, dtype=int)]
+        values += [np.ones(t), np.full(t, pays), -np.ones(t)]
+        for place, (kind, _, runs) in enumerate(self.levels):
+            rows.append(np.flatnonzero(runs))
+            columns.append(np.full(len(rows[-1]), 1 + t + place))
+            values.append(np.full(len(rows[-1]), demand.price[kind]))
+        index = (np.concatenate(rows), np.concatenate(columns))
+        shape = (2 * t, 1 + t + len(self.levels))
+        self.rows = coo_array((np.concatenate(values), index), shape=shape).tocsr()
+        self.limit = np.concatenate([self.spend, np.zeros(t)])
+        keeps = 1 - float(self._kind.discount) if self._kind else 1.0
+        self.cost = hours * np.array(
+            [float(t), *[-1.0] * t, *(demand.price[k] * (keeps * t - runs.sum()) for k, _, runs in self.levels)]
+        )
+        most = float(self.spend.max()) if self._all else 0.0
+        self.most = np.array([most, *(self.spend if self._all else np.zeros(t)), *(w for _, w, _ in self.levels)])
+
+    def _levels(self) -> Iterator[tuple[str, float, NDArray[np.bool_]]]:
+        """Give kinds, how many machines run together, and in which slots."""
+        if self._kind is None:
+            return
+        for kind, units in sorted(self.demand.units.items()):
+            below = 0.0
+            for level in np.unique(units[units > 0]):
+                runs = units >= level
+                if runs.mean() <= 1 - float(self._kind.discount):
+                    break
+                yield kind, float(level) - below, runs
+                below = float(level)
 
     def proved(self, x: NDArray[np.float64], marginals: NDArray[np.float64]) -> Proof:
-        """Recompute the dual's value: marginals made feasible, so that it bounds every plan from below."""
+        """Recompute the dual's value: with multipliers of the right sign it bounds every plan from below."""
         dual = np.minimum(marginals, 0)
         slack = self.cost - self.rows.T @ dual
-        bought = len(self.bought)
-        # where rounding left a reduced cost below zero, the most that a variable can be makes the bound hold
-        most = np.concatenate(
-            [
-                np.full(bought, sum(float(u.max()) * self.demand.price[k] for k, u in self.demand.units.items())),
-                *(self.demand.units[self.kinds[k]] for k in self._use_k),
-            ]
-        )
-        bound = float(self.limit @ dual + np.minimum(slack, 0) @ most)
+        bound = float(self.limit @ dual + np.minimum(slack, 0) @ self.most)
         whole = self.demand.on_demand
         return Proof(
             cost=whole + float(self.cost @ x), bound=whole + bound, variables=len(x), constraints=len(self.limit)
         )
 
     def plan(self, x: NDArray[np.float64], proof: Proof) -> CommitmentPlan:
-        """Round commitments down to a hundredth of a cent an hour and reckon what the plan then costs."""
-        bought = len(self.bought)
-        commitments = tuple(
-            Commitment(programme=offer.programme, kind=kind, an_hour=_money(amount))
-            for (offer, kind), amount in zip(self.bought, x[:bought], strict=True)
-            if amount > 1e-4
-        )
-        used = x[bought:].reshape(len(self._use_k), self.slots).sum(axis=1)
-        covered = sorted({self.kinds[k] for k, amount in zip(self._use_k, used, strict=True) if amount > 1e-6})
+        """Say it in money an hour."""
+        commitments, covered = [], set()
+        if self._all and x[0] > LEAST:
+            commitments.append(Commitment(programme=self._all.programme, kind=None, an_hour=_money(x[0])))
+            covered |= set(self.demand.units)
+        bought: dict[str, float] = defaultdict(float)
+        for (kind, _, _), amount in zip(self.levels, x[1 + self.slots :], strict=True):
+            bought[kind] += float(amount)
+        for kind, machines in bought.items():
+            if self._kind and machines > LEAST:
+                an_hour = machines * self.demand.price[kind] * (1 - float(self._kind.discount))
+                commitments.append(Commitment(programme=self._kind.programme, kind=kind, an_hour=_money(an_hour)))
+                covered.add(kind)
         return CommitmentPlan(
             provider=self.demand.provider,
             currency=self.demand.currency,
             hours=self.slots * self.demand.slot_hours,
             on_demand=_money(self.demand.on_demand),
             cost=_money(proof.cost),
-            commitments=commitments,
-            covered=tuple(covered),
+            commitments=tuple(commitments),
+            covered=tuple(sorted(covered)),
             proof=proof,
         )
 

@@ -52,4 +52,3 @@ where
     and score > (select value from threshold where name = 'anomaly_score')
     and cost > usual * (select value from threshold where name = 'anomaly_ratio')
     and cost - usual >= (select value from threshold where name = 'anomaly_amount')
-order by provider, account, service, currency, day

@@ -36,7 +36,7 @@ left join waste
     on
         charge.commitment = waste.commitment and charge.currency = waste.currency
         and meter.provider = waste.provider
-        and (charge.category = 'Purchase' or charge.commitment_status = 'Unused')
+        and (charge.category = 'Purchase' or (charge.category = 'Usage' and charge.commitment_status = 'Unused'))
 where
     waste.commitment is not null
     or (

@@ -10,4 +10,3 @@ select
 from charge join meter on charge.meter_id = meter.meter_id
 where charge.commitment is not null and charge.category in ('Usage', 'Purchase')
 group by meter.provider, charge.commitment, charge.currency
-order by meter.provider, charge.commitment, charge.currency

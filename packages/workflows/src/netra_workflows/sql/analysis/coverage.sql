@@ -38,4 +38,3 @@ where
         where charge.eligible is not null
     )
 group by meter.provider, charge.currency
-order by 1, 2, 3

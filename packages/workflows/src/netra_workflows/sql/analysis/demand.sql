@@ -19,4 +19,3 @@ where
         or (meter.provider = 'Google Cloud' and meter.service = 'Compute Engine' and meter.description like '%Core%')
     )
 group by meter.provider, claim.currency, coalesce(claim.region, ''), claim.meter_id, claim.day, extract(hour from claim.started)
-order by 1, 2, 3, 4, 5, 6

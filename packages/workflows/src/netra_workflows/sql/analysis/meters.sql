@@ -32,7 +32,7 @@ where
 union all
 select meter.meter_id, rule.precedence, family.rate
 from meter
-join family on meter.instance_type like concat(family.family, '.%')
+join family on meter.instance_type like family.family || '.%'
 join rule on rule.id = case when family.family like 'db.%' then 'aws_db_previous_generation' else 'aws_previous_generation' end
 where
     meter.provider = 'AWS' and lower(meter.unit) in ('hours', 'hrs') and lower(meter.description) like '%instance%hour%'

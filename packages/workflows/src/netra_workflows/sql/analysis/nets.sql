@@ -3,5 +3,9 @@ select
     precedence, provider, account, currency, resource, rate, sum(billed) as billed, sum(unused) as unused
 from taken
 group by precedence, provider, account, currency, resource, rate
-having sum(billed) > 0 or (precedence = (select precedence from rule where id = 'unused_commitment') and sum(unused) > 0)
-order by precedence, provider, account, currency, resource, rate
+having
+    sum(billed) > 0
+    or (
+        precedence = (select precedence from rule where id = 'unused_commitment')
+        and sum(billed) = 0 and sum(unused) > 0
+    )

@@ -7,4 +7,3 @@ from taken join net
         taken.precedence = net.precedence and taken.provider = net.provider and taken.account = net.account
         and taken.currency = net.currency and taken.resource = net.resource and taken.rate = net.rate
 group by taken.precedence, taken.provider, taken.account, taken.currency, taken.source_id
-order by taken.precedence, taken.provider, taken.account, taken.currency, taken.source_id

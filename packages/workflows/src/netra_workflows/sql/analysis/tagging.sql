@@ -6,4 +6,3 @@ select
 from charge join meter on charge.meter_id = meter.meter_id
 where charge.category = 'Usage' and not charge.correction and charge.tagged is not null
 group by meter.provider, charge.currency
-order by meter.provider, charge.currency

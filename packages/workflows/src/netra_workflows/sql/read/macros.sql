@@ -19,13 +19,11 @@ create or replace macro amount(cell) as
 create or replace macro instant(cell) as
     case
         when cell is null or not (cell between '0' and ':') then null
-        else coalesce(
-            cast(timezone('UTC', try_cast(cell as timestamptz)) as timestamp),
-            case
-                when regexp_matches(cell, '^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}$') then try_strptime(cell, '%m/%d/%Y')
-                when regexp_matches(cell, '^[0-9]{1,2}/[0-9]{1,2}/[0-9]{2}$') then try_strptime(cell, '%m/%d/%y')
-            end
-        )
+        when contains(cell, '/') then case  -- a cast would take 10/1/25 for the 25th of January of the year 10
+            when regexp_matches(cell, '^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}$') then try_strptime(cell, '%m/%d/%Y')
+            when regexp_matches(cell, '^[0-9]{1,2}/[0-9]{1,2}/[0-9]{2}$') then try_strptime(cell, '%m/%d/%y')
+        end
+        else cast(timezone('UTC', try_cast(cell as timestamptz)) as timestamp)
     end;
 
 -- Azure leaves out the braces of JSON now and then.

@@ -1,0 +1,131 @@
+"""Unusual days are found, and nobody is alarmed by what comes every month or every weekend."""
+
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from netra_workflows import AnalysisPolicy, Bills, analyse
+from netra_workflows.generator import Bill
+
+from .conftest import WriteBill
+
+NOTHING_TO_BUY = AnalysisPolicy(offers=())
+FIRST = date(2026, 3, 1)
+FLOOR = 0.9
+
+
+def of_day(offset: int, cost: float | str, **change: str) -> Mapping[str, str]:
+    """Make a day of usage."""
+    day = FIRST + timedelta(days=offset)
+    return {
+        "ChargePeriodStart": f"{day}T00:00:00Z", "ChargePeriodEnd": f"{day + timedelta(days=1)}T00:00:00Z",
+        "BillingPeriodStart": f"{day.replace(day=1)}T00:00:00Z", "BilledCost": str(cost), **change,
+    }  # fmt: skip
+
+
+def usual(days: int = 31) -> list[Mapping[str, str]]:
+    """Make days that cost ten, give or take a little, and half of it at weekends."""
+    costs = ((10 + offset % 5 / 10) / (2 if (FIRST + timedelta(days=offset)).isoweekday() > 5 else 1) for offset in range(days))
+    return [of_day(offset, cost) for offset, cost in enumerate(costs)]
+
+
+def test_a_day_that_costs_twice_as_much_is_told(bills: Bills, write_bill: WriteBill) -> None:
+    """Somebody who left a fleet running hears of it, with the day and what is usual."""
+    bills.ingest(write_bill(*usual(), of_day(16, 10)))
+
+    analysis = analyse(bills, NOTHING_TO_BUY)
+
+    [anomaly] = analysis.anomalies
+    assert (anomaly.day, anomaly.service) == (FIRST + timedelta(days=16), "Amazon Elastic Compute Cloud")
+    assert anomaly.usual == Decimal("10.2")
+    assert anomaly.score > 3.5
+    [finding] = analysis.findings
+    assert (finding.rule.id, finding.saving, finding.rows[0].records) == ("anomaly", Decimal(0), (17, 32))
+
+
+@pytest.mark.parametrize(
+    ("more", "told"), [("4.09", True), ("4.07", False)], ids=["two fifths more", "less than that"]
+)
+def test_a_day_is_unusual_from_two_fifths_more(
+    bills: Bills, write_bill: WriteBill, more: str, told: bool
+) -> None:
+    """Below that, a busy day is a busy day."""
+    bills.ingest(write_bill(*usual(), of_day(17, more)))  # a day that costs 10.2, as is usual
+
+    assert bool(analyse(bills, NOTHING_TO_BUY).anomalies) is told
+
+
+@pytest.mark.parametrize(("days", "told"), [(5, True), (4, False)])
+def test_what_is_usual_needs_days_to_be_known(bills: Bills, write_bill: WriteBill, days: int, told: bool) -> None:
+    """Of a service that began on Monday nobody can say on Thursday what it usually costs."""
+    rows = [of_day(offset, 10) for offset in range(1, days + 1)]
+    bills.ingest(write_bill(*rows, of_day(2, 30)))
+
+    assert bool(analyse(bills, NOTHING_TO_BUY).anomalies) is told
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [of_day(0, 500, ChargeDescription="support")],
+        [of_day(14, 500, ChargeDescription="licence"), of_day(45, 500, ChargeDescription="licence")],
+        [of_day(5, 500, ChargeFrequency="Recurring"), of_day(5, 500, ChargeFrequency="One-Time")],
+        [of_day(5, 500) | {"ChargePeriodEnd": "2026-04-01T00:00:00Z"}],
+        [of_day(5, 500, ChargeCategory="Purchase"), of_day(5, 500, ChargeCategory="Tax")],
+        [of_day(5, 500, ChargeClass="Correction"), of_day(5, 500, ChargeCategory="Adjustment")],
+    ],
+    ids=["on the first", "each month on one day", "not by use", "for a month", "no usage", "a correction"],
+)
+def test_what_comes_every_month_alarms_nobody(
+    bills: Bills, write_bill: WriteBill, rows: list[Mapping[str, str]]
+) -> None:
+    """Support, licences and taxes are fifty times a usual day, and no surprise."""
+    bills.ingest(write_bill(*usual(61), *rows))
+
+    assert analyse(bills, NOTHING_TO_BUY).anomalies == ()
+
+
+def test_a_new_thing_that_runs_for_one_day_is_told(bills: Bills, write_bill: WriteBill) -> None:
+    """A machine that nobody had before, in the middle of the month, is no monthly charge."""
+    bills.ingest(write_bill(*usual(), of_day(16, 500, ChargeDescription="a machine with eight GPUs")))
+
+    assert [anomaly.day.day for anomaly in analyse(bills, NOTHING_TO_BUY).anomalies] == [17]
+
+
+def scored(folder: Path, seeds: range) -> tuple[float, float]:
+    """Give precision and recall over generated bills."""
+    hits = found = planted = 0
+    for seed in seeds:
+        path = folder / f"{seed}.csv"
+        labels = {(a.provider, a.account, a.service, a.day) for a in Bill(seed, rows=4000).write(path).anomalies}
+        with Bills.opened(threads=1) as bills:
+            bills.ingest(path)
+            told = {(a.provider, a.account, a.service, a.day) for a in analyse(bills, NOTHING_TO_BUY).anomalies}
+        hits, found, planted = hits + len(told & labels), found + len(told), planted + len(labels)
+    return hits / max(found, 1), hits / planted
+
+
+def test_planted_days_are_found_and_few_others(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Of the days that were planted in generated bills at least nine in ten are found, and as many of those found were."""
+    precision, recall = scored(tmp_path, range(1, 4))
+
+    record_property("precision", precision)
+    record_property("recall", recall)
+    assert min(precision, recall) >= FLOOR
+
+
+@pytest.mark.soak
+def test_planted_days_are_found_in_forty_bills(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """The floor holds over five hundred planted days too."""
+    precision, recall = scored(tmp_path, range(100, 140))
+
+    record_property("precision", precision)
+    record_property("recall", recall)
+    assert min(precision, recall) >= FLOOR
