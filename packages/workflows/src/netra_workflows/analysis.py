@@ -1,7 +1,7 @@
 """From bills to ranked findings: the SQL in `sql/analysis`, run in its order, and what Python adds to it."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal, localcontext
 from functools import cache
@@ -13,12 +13,14 @@ from pydantic import Field
 
 from netra_workflows.bills import Bills, fill, sql
 from netra_workflows.columns import table
+from netra_workflows.inventory import InventoryFinding
 from netra_workflows.model import (
     Anomaly,
     CommitmentUse,
     Coverage,
     Finding,
     Frozen,
+    ModelSpend,
     Rows,
     Rule,
     Tagging,
@@ -48,6 +50,7 @@ class Analysis(Frozen):
     coverage: tuple[Coverage, ...]
     tagging: tuple[Tagging, ...]
     anomalies: tuple[Anomaly, ...]
+    models: tuple[ModelSpend, ...]
     months: dict[str, int] = Field(description="by currency, how many months the bills span")
 
 
@@ -58,8 +61,13 @@ def rules() -> Mapping[int, Rule]:
     return {int(row["precedence"]): Rule.model_validate(row) for row in made}
 
 
-def analyse(bills: Bills, policy: AnalysisPolicy | None = None) -> Analysis:
+def analyse(
+    bills: Bills, policy: AnalysisPolicy | None = None, *, inventory: Iterable[InventoryFinding] = ()
+) -> Analysis:
     """Find what the bills that were read could have cost less, and what in them is unusual.
+
+    Args:
+        inventory: what an inventory shows; the bills' rows of its idle resources are findings of their own.
 
     Raises:
         PlanUnproved: no commitment plan could be proved.
@@ -70,7 +78,7 @@ def analyse(bills: Bills, policy: AnalysisPolicy | None = None) -> Analysis:
     run.make("meter_rule", "meters")
     run.make("meter_role", "roles")
     run.make("idle", "idle")
-    run.idle_claims()
+    run.idle_claims([finding.resource for finding in inventory if finding.idle])
     commitments = [CommitmentUse(**row) for row in run.read("commitments", "provider", "commitment", "currency")]
     run.waste(commitments)
     run.make("meter_day", "days")
@@ -91,6 +99,9 @@ def analyse(bills: Bills, policy: AnalysisPolicy | None = None) -> Analysis:
         coverage=tuple(Coverage(**row) for row in run.read("coverage", "provider", "programme", "currency")),
         tagging=tuple(Tagging(**{"usage" if k == "billed" else k: v for k, v in row.items()}) for row in run.read("tagging", "provider", "currency")),
         anomalies=tuple(anomalies),
+        models=tuple(
+            ModelSpend(**row) for row in run.read("models", "provider", "model", "direction", "cache", "currency")
+        ),
         months={row["currency"]: int(row["months"]) for row in run.read("months", "currency")},
     )
 
@@ -138,12 +149,10 @@ class _Run:
         self._fill("threshold", "name varchar; value double", [[n, float(v)] for n, v in values.items()])
         self._connection.execute(sql("read/programmes"))
 
-    def idle_claims(self) -> None:
-        """Spread idle things over their meters."""
-        self._connection.execute(
-            "create or replace temp table idle_claim as select meter_role.meter_id, idle.* from idle"
-            " join meter_role using (precedence) where there"
-        )
+    def idle_claims(self, shown: Sequence[str]) -> None:
+        """Spread idle things over their meters: those that the bills show, and those that an inventory does."""
+        self._fill("shown", "resource varchar", [[resource.lower()] for resource in shown])
+        self._connection.execute(sql("read/idle_claims"))
 
     def waste(self, commitments: Sequence[CommitmentUse]) -> None:
         rows = [[c.provider, c.commitment, c.currency] for c in commitments if c.unused > 0]

@@ -160,6 +160,18 @@ class Tagging(Frozen):
     untagged_rows: int
 
 
+class ModelSpend(Frozen):
+    """What was billed of one AI model, as FOCUS tells it; `quantity` is in the row's pricing unit."""
+
+    provider: str
+    model: str
+    direction: str
+    cache: str
+    currency: str
+    quantity: Decimal | None
+    billed: Decimal
+
+
 class Anomaly(Frozen):
     """A day on which a service cost far more than its other days of that kind."""
 
