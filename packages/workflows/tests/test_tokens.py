@@ -75,7 +75,7 @@ def test_a_cheaper_way_is_found_where_there_is_one(
 
 
 def test_of_several_ways_one_counts() -> None:
-    """What is certain weighs more: a cache that saves less can beat a model that may not be good enough."""
+    """Requests are saved on once: by the way that saves most, weighed by how certain it is."""
     both = model(prices=priced(read="0.0000003", batch_input="0.0000015", batch_output="0.0000075"))
 
     spend = token_spend("a.csv", ASKED, both, {"big": both}, as_of=TODAY)

@@ -101,12 +101,12 @@ class Bill:
     Args:
         seed: any number.
         rows: about how many rows it has.
-        days: how many days it covers, from *start*.
+        days: how many days it covers, from *start*: two months.
         accounts: how many accounts each cloud has.
     """
 
     def __init__(
-        self, seed: int, *, rows: int = 5000, days: int = 61, accounts: int = 2, start: date = date(2026, 1, 1)
+        self, seed: int, *, rows: int = 5000, days: int = 59, accounts: int = 2, start: date = date(2026, 1, 1)
     ) -> None:
         self.seed, self.days, self.start = seed, days, start
         self._random = random.Random(seed)  # noqa: S311

@@ -89,6 +89,7 @@ class Rule(Frozen):
     effort: Effort
     precedence: int = Field(description="the lowest takes a row that several rules would take")
     action: str
+    risk: str
 
 
 class Rows(Frozen):

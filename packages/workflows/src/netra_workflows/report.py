@@ -1,0 +1,153 @@
+"""What was found as a document that a person reads, and as a table that a spreadsheet opens without harm."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
+from typing import Final
+
+from netra_workflows.advice import Advice, Step, Wave
+from netra_workflows.analysis import Analysis
+from netra_workflows.model import Ingested
+
+_FORMULA: Final = ("=", "+", "-", "@", "|", "%")
+_MARKS: Final = re.compile(r"([\\`*_{}\[\]<>()#|~!&])")
+_BLANK: Final = re.compile(r"\s+")
+SHOWN: Final = 80
+
+
+def markdown(advice: Advice, analysis: Analysis, read: Iterable[Ingested] = ()) -> str:
+    """Write the report: what it comes to, what to do, what it rests on.
+
+    What stands in bills is text here, whatever it says: no markup, no link, at most 80 characters of it.
+    """
+    parts = [
+        "# Savings", *_verdict(advice), "## Plan", *_plan(advice.plan), "## Findings", *_findings(analysis),
+        "## Commitments", *_commitments(analysis), "## Spend", *_spend(analysis), "## Bills", *_bills(read),
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def findings_csv(analysis: Analysis) -> str:
+    """Write findings as CSV; a cell that a spreadsheet would take for a formula begins with an apostrophe."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("rule", "published", "provider", "account", "currency", "billed", "at_stake", "saving", "rows", "resources"))
+    for f in analysis.findings:
+        rows = sum(len(own.records) for own in f.rows)
+        told = (f.rule.id, f.rule.published, f.provider, f.account, f.currency)
+        amounts = (f"{amount:f}" for amount in (f.billed, f.at_stake, f.saving))
+        writer.writerow((*map(_harmless, told), *amounts, rows, _harmless(" ".join(f.resources))))
+    return text.getvalue()
+
+
+def _harmless(cell: str) -> str:
+    line = "".join(c if c.isprintable() else " " for c in cell)
+    return f"'{line}" if line.lstrip(" ").startswith(_FORMULA) else line
+
+
+def _text(told: str, shown: int = SHOWN) -> str:
+    """Make what others wrote into plain text of one line."""
+    short = _BLANK.sub(" ", "".join(c if c.isprintable() else " " for c in told)).strip()
+    if len(short) > shown:
+        short = short[: shown - 1] + "…"
+    return _MARKS.sub(r"\\\1", short)
+
+
+def _money(amount: Decimal, currency: str) -> str:
+    return f"{amount.quantize(Decimal('0.01')):,} {currency}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[object]], none: str) -> str:
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *lines]) if lines else none
+
+
+def _verdict(advice: Advice) -> Iterator[str]:
+    if not advice.sums:
+        yield "Nothing was found that could have cost less."
+    for own in advice.sums:
+        yield (
+            f"**{_money(own.a_month, own.currency)} a month**, {_money(own.a_year, own.currency)} a year could be saved;"
+            f" getting there costs about {_money(own.cost, own.currency)} once."
+        )
+    yield from (f"> {_text(warning, 4 * SHOWN)}" for warning in advice.warnings)
+
+
+def _plan(steps: Sequence[Step]) -> Iterator[str]:
+    head = ("step", "do", "at", "a month", "effort", "certainty", "risk", "a year's return")
+    for wave in Wave:
+        own = [step for step in steps if step.wave is wave]
+        if own:
+            yield f"### {wave.value.capitalize()}"
+            yield _table(
+                head,
+                (
+                    (
+                        step.number, _text(r.action, 4 * SHOWN), f"{_text(r.provider)}: {r.resources} resources, {r.rows} rows",
+                        _money(r.a_month, r.currency), r.effort, r.certainty, _text(r.risk),
+                        "" if r.years_return is None else f"{r.years_return} x",
+                    )
+                    for step in own for r in (step.recommendation,)
+                ),
+                "",
+            )  # fmt: skip
+    if not steps:
+        yield "There is nothing to do."
+
+
+def _findings(analysis: Analysis) -> Iterator[str]:
+    yield _table(
+        ("rule", "account", "at stake", "saving", "rows", "published as"),
+        (
+            (
+                _text(f.rule.title), f"{_text(f.provider)} {_text(f.account)}", _money(f.at_stake, f.currency),
+                _money(f.saving, f.currency), sum(len(rows.records) for rows in f.rows), _text(f.rule.published),
+            )
+            for f in analysis.findings
+        ),
+        "There are no findings.",
+    )  # fmt: skip
+
+
+def _commitments(analysis: Analysis) -> Iterator[str]:
+    for plan in analysis.plans:
+        bought = ", ".join(f"{_text(c.programme)}: {c.an_hour} an hour" for c in plan.commitments)
+        yield (
+            f"With {_text(plan.provider)}, buy {bought}. Over {plan.hours} hours that costs"
+            f" {_money(plan.cost, plan.currency)} instead of {_money(plan.on_demand, plan.currency)};"
+            f" no plan of these offers costs less than {plan.proof.bound:,.4f} (dual bound)."
+        )
+    yield _table(
+        ("provider", "programme", "covered", "could be covered"),
+        (
+            (_text(c.provider), _text(c.programme), _money(c.covered, c.currency), _money(c.eligible, c.currency))
+            for c in analysis.coverage
+        ),
+        "There is no spend that commitments could cover.",
+    )
+
+
+def _spend(analysis: Analysis) -> Iterator[str]:
+    yield _table(
+        ("provider", "billed", "usage", "purchases", "tax", "credits", "adjustments"),
+        (
+            (_text(t.provider), *(_money(a, t.currency) for a in (t.billed, t.usage, t.purchases, t.tax, t.credits, t.adjustments)))
+            for t in analysis.totals
+        ),
+        "No bill was read.",
+    )  # fmt: skip
+    yield _table(
+        ("provider", "usage", "without a tag"),
+        ((_text(t.provider), _money(t.usage, t.currency), _money(t.untagged, t.currency)) for t in analysis.tagging),
+        "No bill tells tags.",
+    )
+
+
+def _bills(read: Iterable[Ingested]) -> Iterator[str]:
+    yield _table(
+        ("bill", "format", "rows", "refused", "notes"),
+        ((_text(r.source), r.format, r.rows, r.refused, _text("; ".join(r.notes), 4 * SHOWN)) for r in read),
+        "",
+    )
