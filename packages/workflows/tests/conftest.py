@@ -30,17 +30,21 @@ def bills() -> Iterator[Bills]:
         yield bills
 
 
+def written(path: Path, *rows: Mapping[str, str], without: tuple[str, ...] = ()) -> Path:
+    """Write a FOCUS bill of rows that each say only what differs from an ordinary hour of usage."""
+    columns = [column for column in ROW if column not in without]
+    with path.open("w", encoding="utf-8", newline="") as text:
+        writer = csv.DictWriter(text, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(ROW | dict(row) for row in rows)
+    return path
+
+
 @pytest.fixture
 def write_bill(tmp_path: Path) -> WriteBill:
-    """Write a FOCUS bill of rows that each say only what differs from an ordinary hour of usage."""
+    """Write a bill into the test's folder."""
 
     def write(*rows: Mapping[str, str], name: str = "bill.csv", without: tuple[str, ...] = ()) -> Path:
-        path = tmp_path / name
-        columns = [column for column in ROW if column not in without]
-        with path.open("w", encoding="utf-8", newline="") as text:
-            writer = csv.DictWriter(text, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(ROW | dict(row) for row in rows)
-        return path
+        return written(tmp_path / name, *rows, without=without)
 
     return write
