@@ -23,6 +23,7 @@ import services
 import sessions
 import tools
 import wire
+import workflows
 from figures import Figure, Machine, Report, Unmeasured
 from kit import standing
 from turns import Subject
@@ -63,6 +64,7 @@ SUBJECTS: dict[str, Callable[[Subject], Iterator[Figure]]] = {
     "config": config.measure,
     "gateway": gateway.measure,
     "tools": tools.measure,
+    "workflows": workflows.measure,
 }
 
 

@@ -11,7 +11,9 @@ from .recount import Charge
 
 EC2 = {"Amazon Elastic Compute Cloud", "AmazonEC2"}
 RDS = {"Amazon Relational Database Service", "AmazonRDS"}
-TYPE = re.compile(r"(?:^|[^a-z0-9.])((?:db\.|cache\.)?[a-z][a-z0-9-]*)\.(?:nano|micro|small|medium|large|metal|\d*xlarge)")
+TYPE = re.compile(
+    r"(?:^|[^a-z0-9.])((?:db\.|cache\.)?[a-z][a-z0-9-]*)\.(?:nano|micro|small|medium|large|metal|\d*xlarge)"
+)
 RATES = {
     "t1": "0.48", "m1": "0.451428", "m2": "0.485714", "m3": "0.278195", "m4": "0.04", "c1": "0.346153",
     "c3": "0.190476", "c4": "0.15", "r3": "0.240963", "r4": "0.052631", "t2": "0.103448", "i2": "0.634232",
@@ -41,7 +43,9 @@ def findings(rows: Iterable[Charge]) -> Sums:
             doubts = [("unused_commitment", Decimal(1))]
         if doubts:
             rule, rate = min(doubts, key=lambda doubt: ORDER.index(doubt[0]))
-            nets[rule, row.provider, row.account, row.currency, row.commitment or row.resource, str(rate)].append((row, rate))
+            nets[
+                rule, row.provider, row.account, row.currency, row.commitment or row.resource, str(rate)
+            ].append((row, rate))
     sums: Sums = {}
     for (rule, provider, account, currency, *_), own in nets.items():
         billed, rate = sum((row.billed for row, _ in own), Decimal(0)), own[0][1]
@@ -67,7 +71,9 @@ def on_demand(row: Charge) -> bool:
     )  # fmt: skip
 
 
-def doubted(row: Charge, idle: set[tuple[str, ...]], odd: set[tuple[object, ...]]) -> Iterable[tuple[str, Decimal]]:
+def doubted(
+    row: Charge, idle: set[tuple[str, ...]], odd: set[tuple[object, ...]]
+) -> Iterable[tuple[str, Decimal]]:
     """Give the rules that doubt a row, with what their act saves of it."""
     text = row.description.lower()
     one = Decimal(1)
@@ -81,7 +87,10 @@ def doubted(row: Charge, idle: set[tuple[str, ...]], odd: set[tuple[object, ...]
         if "(gp2) provisioned storage" in text and row.service in {*EC2, "Amazon Elastic Block Store"}:
             yield "aws_gp2", Decimal("0.2")
         yield from generation(row, text)
-        for rule, there in (("aws_idle_nat", "nat gateway hour"), ("aws_idle_load_balancer", "loadbalancer-hour")):
+        for rule, there in (
+            ("aws_idle_nat", "nat gateway hour"),
+            ("aws_idle_load_balancer", "loadbalancer-hour"),
+        ):
             if there in text and (rule, row.account, row.currency, row.resource) in idle:
                 yield rule, one
     if row.provider == "Google Cloud" and text.startswith("static ip charge"):
@@ -110,9 +119,9 @@ def waste(rows: Iterable[Charge]) -> set[tuple[str, str, str | None]]:
     """Give the commitments of which a part was not used."""
     unused: dict[tuple[str, str, str | None], Decimal] = defaultdict(Decimal)
     for row in rows:
-        if row.commitment and row.category in {"Usage", "Purchase"}:
-            if row.status == "Unused" or row.category == "Purchase":
-                unused[row.provider, row.currency, row.commitment] += row.effective
+        counts = row.category == "Purchase" or (row.category == "Usage" and row.status == "Unused")
+        if row.commitment and counts:
+            unused[row.provider, row.currency, row.commitment] += row.effective
     return {key for key, amount in unused.items() if amount > 0}
 
 
@@ -146,7 +155,9 @@ def unusual(rows: Iterable[Charge]) -> set[tuple[object, ...]]:
     for row in rows:
         if meter(row) not in monthly:
             weekend = row.started.isoweekday() > 5
-            series[row.provider, row.account, row.service, row.currency, weekend][row.started.date()] += row.billed
+            series[row.provider, row.account, row.service, row.currency, weekend][row.started.date()] += (
+                row.billed
+            )
     found: set[tuple[object, ...]] = set()
     for key, costs in series.items():
         if len(costs) < 5:
@@ -162,7 +173,16 @@ def unusual(rows: Iterable[Charge]) -> set[tuple[object, ...]]:
 
 def meter(row: Charge) -> tuple[object, ...]:
     """Tell what is measured."""
-    return (row.account, row.currency, row.provider, row.service, row.description, row.unit, row.pricing, *row.meter)
+    return (
+        row.account,
+        row.currency,
+        row.provider,
+        row.service,
+        row.description,
+        row.unit,
+        row.pricing,
+        *row.meter,
+    )
 
 
 def comes_monthly(days: set[object]) -> bool:

@@ -11,9 +11,6 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 NOTHING = {"", "NULL", "null", "None"}
-METER = (
-    "SkuPriceId", "ResourceType", "PublisherName", "HostProviderName", "ServiceCategory", "SkuPriceDetails",
-)  # fmt: skip
 CATEGORIES = {"Usage", "Purchase", "Tax", "Credit", "Adjustment"}
 AWS_CATEGORIES = {
     **dict.fromkeys(("Fee", "RIFee", "SavingsPlanUpfrontFee", "SavingsPlanRecurringFee"), "Purchase"),
@@ -54,7 +51,9 @@ def instant(cell: str | None) -> datetime | None:
         return None
     try:
         if "/" in cell:
-            return datetime.strptime(cell, "%m/%d/%Y" if len(cell.split("/")[2]) == 4 else "%m/%d/%y").replace(tzinfo=UTC)
+            return datetime.strptime(
+                cell, "%m/%d/%Y" if len(cell.split("/")[2]) == 4 else "%m/%d/%y"
+            ).replace(tzinfo=UTC)
         read = datetime.fromisoformat(cell)
         return read if read.tzinfo else read.replace(tzinfo=UTC)
     except ValueError:
@@ -118,7 +117,7 @@ def focus(path: Path) -> Iterator[Charge | int]:
             status=told(row, "CommitmentDiscountStatus"), pricing=told(row, "PricingCategory"),
             correction=told(row, "ChargeClass") is not None, region=told(row, "RegionId") or "",
             frequency=(told(row, "ChargeFrequency") or "usage-based").lower(),
-            meter=tuple(told(row, name) for name in METER), instance=instance(row),
+            meter=(told(row, "SkuPriceDetails"),), instance=instance(row),
             tagged=None if "Tags" not in row else tags not in (None, "{}", "[]"),
         )  # fmt: skip
 

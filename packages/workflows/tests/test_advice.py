@@ -39,7 +39,11 @@ def test_every_figure_of_a_recommendation_is_a_sum_of_rows(bills: Bills, generat
     advice = recommend(generated)
 
     for one in advice.recommendations:
-        own = [f for f in generated.findings if (f.rule.id, f.provider, f.currency) == (one.rule, one.provider, one.currency)]
+        own = [
+            f
+            for f in generated.findings
+            if (f.rule.id, f.provider, f.currency) == (one.rule, one.provider, one.currency)
+        ]
         records = sorted(record for f in own for rows in f.rows for record in rows.records)
         [[count, billed]] = bills.connection.execute(
             "select count(*), sum(billed) from charge where list_contains(?, record)", [records]
@@ -61,7 +65,9 @@ def test_a_plan_has_each_recommendation_once_and_in_waves(generated: Analysis) -
     assert {s.wave for s in advice.plan if s.recommendation.a_month == 0} <= {Wave.LATER}
 
 
-def test_a_month_is_the_whole_of_the_bills_divided_by_their_months(bills: Bills, write_bill: WriteBill) -> None:
+def test_a_month_is_the_whole_of_the_bills_divided_by_their_months(
+    bills: Bills, write_bill: WriteBill
+) -> None:
     """Two months' waste of ten dollars each is ten a month and a hundred and twenty a year, not twenty."""
     bills.ingest(write_bill(IDLE, IDLE | NEXT_MONTH))
 
@@ -76,7 +82,9 @@ def test_effort_decides_the_wave_and_the_return(bills: Bills, write_bill: WriteB
 
     advice = recommend(analyse(bills, NOTHING_TO_BUY), effort=EffortCost(an_hour=Decimal(10)))
 
-    assert [(step.recommendation.rule, step.wave, step.recommendation.years_return) for step in advice.plan] == [
+    assert [
+        (step.recommendation.rule, step.wave, step.recommendation.years_return) for step in advice.plan
+    ] == [
         ("aws_idle_address", Wave.NOW, Decimal(6)),
         ("aws_previous_generation", Wave.NEXT, Decimal("0.03")),
         ("aws_extended_support", Wave.LATER, Decimal("0.15")),
@@ -90,7 +98,10 @@ def test_currencies_are_never_added_up(bills: Bills, write_bill: WriteBill) -> N
 
     advice = recommend(analyse(bills, NOTHING_TO_BUY))
 
-    assert [(own.currency, own.a_month) for own in advice.sums] == [("EUR", Decimal(10)), ("USD", Decimal(10))]
+    assert [(own.currency, own.a_month) for own in advice.sums] == [
+        ("EUR", Decimal(10)),
+        ("USD", Decimal(10)),
+    ]
 
 
 def test_a_resource_that_a_bill_prices_is_not_saved_twice(bills: Bills, write_bill: WriteBill) -> None:
@@ -98,7 +109,8 @@ def test_a_resource_that_a_bill_prices_is_not_saved_twice(bills: Bills, write_bi
     bills.ingest(write_bill(GP2 | {"ResourceId": "arn:aws:ec2:us-east-1:1:volume/vol-1"}))
     hub = [
         InventoryFinding(
-            rule="recommended_upgrade", published="hub", provider="AWS", resource=name, idle=False, certainty=Certainty.HIGH,
+            rule="recommended_upgrade", published="hub", provider="AWS", resource=name, idle=False,
+            certainty=Certainty.HIGH,
             rows=(Rows(source="i", records=(1,)),), currency="USD", cost=Decimal(10), saving=Decimal(2),
         )
         for name in ("vol-1", "vol-2")
@@ -113,9 +125,12 @@ def test_a_resource_that_a_bill_prices_is_not_saved_twice(bills: Bills, write_bi
 
 def test_ai_spend_is_part_of_the_plan(bills: Bills) -> None:
     """Tokens are advised on beside machines, and a model that is withdrawn is a warning."""
-    way = Alternative(rule="token_batch", published="p", certainty=Certainty.MEDIUM, cost=Decimal(4), saving=Decimal(6))
+    way = Alternative(
+        rule="token_batch", published="p", certainty=Certainty.MEDIUM, cost=Decimal(4), saving=Decimal(6)
+    )
     spend = TokenSpend(
-        source="a.csv", model="big", requests=3, input=1, output=1, repeated=None, cost=Decimal(10), alternatives=(way,),
+        source="a.csv", model="big", requests=3, input=1, output=1, repeated=None, cost=Decimal(10),
+        alternatives=(way,),
         warning="big is withdrawn on 2027-01-01: move to another model",
     )  # fmt: skip
 
@@ -151,7 +166,9 @@ def test_a_report_of_nothing_says_so(bills: Bills) -> None:
     assert "No bill was read." in text
 
 
-@pytest.mark.parametrize("evil", ["=1+1", "+1", "-1", "@sum(a1)", "\t=1", "\r=1", " =cmd|' /C calc'!A0", "|x", "%x"])
+@pytest.mark.parametrize(
+    "evil", ["=1+1", "+1", "-1", "@sum(a1)", "\t=1", "\r=1", " =cmd|' /C calc'!A0", "|x", "%x"]
+)
 def test_an_export_holds_no_formula(bills: Bills, write_bill: WriteBill, evil: str) -> None:
     """A resource that is called like a formula is text in whatever spreadsheet opens the export."""
     bills.ingest(write_bill(IDLE | {"SubAccountId": evil, "ResourceId": evil}))
@@ -173,8 +190,13 @@ def test_a_report_holds_no_markup_of_a_bill(bills: Bills, write_bill: WriteBill,
     bills.ingest(write_bill(IDLE | {"SubAccountId": evil}))
     analysis = analyse(bills, NOTHING_TO_BUY)
 
-    [line] = [own for own in markdown(recommend(analysis), analysis).splitlines() if own.startswith("| Public IPv4")]
+    [line] = [
+        own for own in markdown(recommend(analysis), analysis).splitlines() if own.startswith("| Public IPv4")
+    ]
 
     assert line.count(" | ") == 5
-    assert not any(mark in line.replace("\\<", "").replace("\\[", "").replace("\\`", "") for mark in ("<", "[", "`", "\x1b"))
+    assert not any(
+        mark in line.replace("\\<", "").replace("\\[", "").replace("\\`", "")
+        for mark in ("<", "[", "`", "\x1b")
+    )
     assert len(line) < 300

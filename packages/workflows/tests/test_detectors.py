@@ -14,7 +14,10 @@ Row = dict[str, str]
 
 GP2 = {"ChargeDescription": "$0.10 per GB-month of General Purpose SSD (gp2) provisioned storage - US East",
        "PricingUnit": "GB-Months"}  # fmt: skip
-GP3 = {**GP2, "ChargeDescription": "$0.08 per GB-month of General Purpose (gp3) provisioned storage - US East"}
+GP3 = {
+    **GP2,
+    "ChargeDescription": "$0.08 per GB-month of General Purpose (gp3) provisioned storage - US East",
+}
 RDS_GP2 = {**GP2, "ServiceName": "Amazon Relational Database Service"}
 IDLE = {"ServiceName": "Amazon Virtual Private Cloud",
         "ChargeDescription": "$0.005 per Idle public IPv4 address per hour"}  # fmt: skip
@@ -30,7 +33,11 @@ EXTENDED = {"ServiceName": "Amazon Relational Database Service",
 SNAPSHOT = {"ProviderName": "Microsoft", "ServiceName": "Storage", "PricingUnit": "GB/Month",
             "ChargeDescription": "Premium SSD Managed Disks - Snapshots LRS - US East"}  # fmt: skip
 DISK = {**SNAPSHOT, "ChargeDescription": "Premium SSD Managed Disks - P10 LRS - US East"}
-STATIC = {"ProviderName": "Google Cloud", "ServiceName": "Compute Engine", "ChargeDescription": "Static Ip Charge"}
+STATIC = {
+    "ProviderName": "Google Cloud",
+    "ServiceName": "Compute Engine",
+    "ChargeDescription": "Static Ip Charge",
+}
 TRAIL = {"ServiceName": "AWS CloudTrail", "ChargeDescription": "$0.00002 per paid event recorded in US East",
          "PricingUnit": "Events"}  # fmt: skip
 FREE_TRAIL = {**TRAIL, "ChargeDescription": "0.0 per free event recorded in US East", "BilledCost": "0"}
@@ -53,13 +60,24 @@ FIRES: list[tuple[str, Row, Row, str]] = [
     ("aws_db_previous_generation", DB_M4, M5, "0.22857"),
     ("aws_extended_support", EXTENDED, {**EXTENDED, "ServiceName": "Amazon Elastic Compute Cloud"}, "10"),
     ("azure_premium_snapshot", SNAPSHOT, DISK, "6"),
-    ("gcp_idle_address", STATIC, {**STATIC, "ChargeDescription": "External IP Charge on a Standard VM"}, "10"),
+    (
+        "gcp_idle_address",
+        STATIC,
+        {**STATIC, "ChargeDescription": "External IP Charge on a Standard VM"},
+        "10",
+    ),
     ("aws_trails", TRAIL, FREE_TRAIL, "10"),
 ]
 NO_WASTE: list[Row] = [
-    {"ChargeCategory": "Credit"}, {"ChargeCategory": "Tax"}, {"ChargeCategory": "Adjustment"},
-    {"ChargeCategory": "Purchase"}, {"ChargeClass": "Correction"}, {"BilledCost": "0"}, {"BilledCost": "-1"},
-    {"CommitmentDiscountStatus": "Used", "CommitmentDiscountId": "plan"}, {"PricingCategory": "Committed"},
+    {"ChargeCategory": "Credit"},
+    {"ChargeCategory": "Tax"},
+    {"ChargeCategory": "Adjustment"},
+    {"ChargeCategory": "Purchase"},
+    {"ChargeClass": "Correction"},
+    {"BilledCost": "0"},
+    {"BilledCost": "-1"},
+    {"CommitmentDiscountStatus": "Used", "CommitmentDiscountId": "plan"},
+    {"PricingCategory": "Committed"},
     {"ProviderName": "Oracle"},
 ]
 REFUNDS = [("-9.99", "0.01"), ("-10", None), ("-10.01", None)]
@@ -69,14 +87,20 @@ NAT_DATA = {"ChargeDescription": "$0.045 per GB Data Processed by NAT Gateways",
 BALANCER = {"ChargeDescription": "$0.0225 per Application LoadBalancer-hour (or partial hour)", "ResourceId": "lb-1",
             "ServiceName": "Elastic Load Balancing"}  # fmt: skip
 CAPACITY = {**BALANCER, "PricingUnit": "LCU-Hours",
-            "ChargeDescription": "$0.008 per used Application load balancer capacity unit-hour (or partial hour)"}  # fmt: skip
+            "ChargeDescription": "$0.008 per used Application load balancer capacity unit-hour"}  # fmt: skip
 IDLE_THINGS = [("aws_idle_nat", NAT, NAT_DATA), ("aws_idle_load_balancer", BALANCER, CAPACITY)]
 TRAFFIC: list[tuple[str, str | None, str, bool]] = [
     ("168", None, "", True), ("167.999", None, "", False), ("168", "0", "", True), ("168", "0.000001", "", False),
     ("168", "5", "elsewhere", True),
 ]  # fmt: skip
 PLAN = {"CommitmentDiscountId": "plan-1", "CommitmentDiscountType": "Savings Plan", "ResourceId": "plan-1"}
-BOUGHT = {**PLAN, "ChargeCategory": "Purchase", "EffectiveCost": "0", "PricingCategory": "", "BilledCost": "10"}
+BOUGHT = {
+    **PLAN,
+    "ChargeCategory": "Purchase",
+    "EffectiveCost": "0",
+    "PricingCategory": "",
+    "BilledCost": "10",
+}
 USED = {**PLAN, "CommitmentDiscountStatus": "Used", "PricingCategory": "Committed", "BilledCost": "0"}
 UNUSED = {**USED, "CommitmentDiscountStatus": "Unused"}
 COMMITMENTS = [("10", "4", "4", "4"), ("3", "4", "4", "3"), ("0", "4", "4", "0"), ("10", "0", None, None)]
@@ -140,7 +164,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     return Judged(findings, records, analysis)
 
 
-@pytest.mark.parametrize("number", range(len(FIRES)), ids=[f"{n} {fires[0]}" for n, fires in enumerate(FIRES)])
+@pytest.mark.parametrize(
+    "number", range(len(FIRES)), ids=[f"{n} {fires[0]}" for n, fires in enumerate(FIRES)]
+)
 def test_a_rule_fires_on_its_row_and_not_on_the_next_one(judged: Judged, number: int) -> None:
     """Of two rows that look alike only the wasteful one is called waste, with what the rule saves."""
     rule, _, _, saving = FIRES[number]
@@ -153,14 +179,18 @@ def test_a_rule_fires_on_its_row_and_not_on_the_next_one(judged: Judged, number:
     assert finding.rule.published in finding.why
 
 
-@pytest.mark.parametrize("number", range(len(NO_WASTE)), ids=[f"{n} {change}" for n, change in enumerate(NO_WASTE)])
+@pytest.mark.parametrize(
+    "number", range(len(NO_WASTE)), ids=[f"{n} {change}" for n, change in enumerate(NO_WASTE)]
+)
 def test_what_is_no_usage_paid_on_demand_is_no_waste(judged: Judged, number: int) -> None:
     """Credits, taxes, refunds, purchases and what a commitment paid for are nobody's idle machine."""
     assert judged.findings[f"no waste {number}"] == {}
 
 
 @pytest.mark.parametrize(("refunded", "saving"), REFUNDS)
-def test_what_a_provider_took_back_is_not_saved_again(judged: Judged, refunded: str, saving: str | None) -> None:
+def test_what_a_provider_took_back_is_not_saved_again(
+    judged: Judged, refunded: str, saving: str | None
+) -> None:
     """A resource whose rows come to nothing has nothing to save."""
     found = {rule: finding.saving for rule, finding in judged.findings[f"refund {refunded}"].items()}
 
@@ -169,7 +199,9 @@ def test_what_a_provider_took_back_is_not_saved_again(judged: Judged, refunded: 
 
 @pytest.mark.parametrize("rule", [rule for rule, *_ in IDLE_THINGS])
 @pytest.mark.parametrize("number", range(len(TRAFFIC)))
-def test_a_thing_is_idle_when_nothing_passed_through_it_for_a_week(judged: Judged, rule: str, number: int) -> None:
+def test_a_thing_is_idle_when_nothing_passed_through_it_for_a_week(
+    judged: Judged, rule: str, number: int
+) -> None:
     """An hour without traffic is no proof, a week is; traffic of another gateway is no excuse."""
     findings = judged.findings[f"{rule} {number}"]
 
@@ -178,7 +210,9 @@ def test_a_thing_is_idle_when_nothing_passed_through_it_for_a_week(judged: Judge
 
 
 @pytest.mark.parametrize("number", range(len(COMMITMENTS)))
-def test_what_of_a_commitment_is_unused_is_at_stake_up_to_what_it_was_billed(judged: Judged, number: int) -> None:
+def test_what_of_a_commitment_is_unused_is_at_stake_up_to_what_it_was_billed(
+    judged: Judged, number: int
+) -> None:
     """A purchase and the use of it are one and the same money; only what was paid in this bill could be saved."""
     bought, unused, at_stake, saving = COMMITMENTS[number]
 
@@ -203,7 +237,13 @@ def test_usage_without_a_tag_is_nobodys(judged: Judged, tags: str, owned: bool) 
 def test_coverage_is_what_commitments_pay_of_what_they_could(bills: Bills, write_bill: WriteBill) -> None:
     """Machines by the hour count, covered or not; disks, taxes and the purchase itself don't."""
     bills.ingest(
-        write_bill(BOUGHT, USED | M5 | {"EffectiveCost": "6"}, M5 | {"EffectiveCost": "2"}, GP3, {"ChargeCategory": "Tax"})
+        write_bill(
+            BOUGHT,
+            USED | M5 | {"EffectiveCost": "6"},
+            M5 | {"EffectiveCost": "2"},
+            GP3,
+            {"ChargeCategory": "Tax"},
+        )
     )
 
     [coverage] = analyse(bills, NOTHING_TO_BUY).coverage
@@ -221,7 +261,9 @@ def test_untagged_usage_is_told_by_provider(bills: Bills, write_bill: WriteBill)
     assert (tagging.usage, tagging.untagged, tagging.untagged_rows) == (Decimal(20), Decimal(10), 1)
 
 
-def test_a_bill_without_a_column_for_tags_says_nothing_about_them(bills: Bills, write_bill: WriteBill) -> None:
+def test_a_bill_without_a_column_for_tags_says_nothing_about_them(
+    bills: Bills, write_bill: WriteBill
+) -> None:
     """What an export doesn't tell is not held against its owner."""
     bills.ingest(write_bill({}, without=("Tags",)))
 
@@ -235,13 +277,18 @@ def test_a_row_that_two_rules_doubt_belongs_to_one(bills: Bills, write_bill: Wri
 
     findings = found(bills)
 
-    assert {rule: finding.rows[0].records for rule, finding in findings.items()} == {"aws_gp2": (1,), "untagged": (2,)}
+    assert {rule: finding.rows[0].records for rule, finding in findings.items()} == {
+        "aws_gp2": (1,),
+        "untagged": (2,),
+    }
 
 
 def test_accounts_and_currencies_are_findings_of_their_own(bills: Bills, write_bill: WriteBill) -> None:
     """Whoever pays sees what they could save, in their own money."""
     euro = {"BillingCurrency": "EUR", "BillingAccountId": "europe"}
-    bills.ingest(write_bill(IDLE, IDLE | {"SubAccountId": "lab"}, IDLE | euro, IDLE | {"ResourceId": "thing-2"}))
+    bills.ingest(
+        write_bill(IDLE, IDLE | {"SubAccountId": "lab"}, IDLE | euro, IDLE | {"ResourceId": "thing-2"})
+    )
 
     findings = analyse(bills, NOTHING_TO_BUY).findings
 

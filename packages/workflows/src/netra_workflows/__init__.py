@@ -1,5 +1,6 @@
 """What users come for: from a bill to a decision, on published rules and to the cent."""
 
+from netra_workflows.advice import Advice, EffortCost, Recommendation, Step, Sum, Wave, recommend
 from netra_workflows.analysis import Analysis, AnalysisPolicy, analyse
 from netra_workflows.bills import Bills
 from netra_workflows.errors import (
@@ -11,6 +12,7 @@ from netra_workflows.errors import (
     UnknownColumns,
     WorkflowsError,
 )
+from netra_workflows.inventory import InventoryFinding, read_inventory
 from netra_workflows.model import (
     Anomaly,
     Certainty,
@@ -20,6 +22,7 @@ from netra_workflows.model import (
     Finding,
     Format,
     Ingested,
+    ModelSpend,
     Refusal,
     Rows,
     Rule,
@@ -27,8 +30,20 @@ from netra_workflows.model import (
     Total,
 )
 from netra_workflows.plan import Commitment, CommitmentPlan, Offer, Proof
+from netra_workflows.report import findings_csv, markdown
+from netra_workflows.tokens import (
+    Alternative,
+    Model,
+    Request,
+    TokenSpend,
+    read_prices,
+    read_requests,
+    token_spend,
+)
 
 __all__ = [
+    "Advice",
+    "Alternative",
     "Analysis",
     "AnalysisPolicy",
     "Anomaly",
@@ -42,19 +57,36 @@ __all__ = [
     "CommitmentUse",
     "Coverage",
     "Effort",
+    "EffortCost",
     "Finding",
     "Format",
     "Ingested",
+    "InventoryFinding",
     "MixedCurrencies",
+    "Model",
+    "ModelSpend",
     "Offer",
     "PlanUnproved",
     "Proof",
+    "Recommendation",
     "Refusal",
+    "Request",
     "Rows",
     "Rule",
+    "Step",
+    "Sum",
     "Tagging",
+    "TokenSpend",
     "Total",
     "UnknownColumns",
+    "Wave",
     "WorkflowsError",
     "analyse",
+    "findings_csv",
+    "markdown",
+    "read_inventory",
+    "read_prices",
+    "read_requests",
+    "recommend",
+    "token_spend",
 ]

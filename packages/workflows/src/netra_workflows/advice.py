@@ -1,7 +1,7 @@
 """From findings to a decision: recommendations, ranked, and a plan with effort, risk and return.
 
-Amounts of an analysis are for the time that its bills span; here they become a month's and a year's. A bill's months are
-counted whole, so that a month that has only begun makes no saving larger than it was.
+Amounts of an analysis are for the time that its bills span; here they become a month's and a year's. Months count
+whole, so that a month that has only begun makes no saving larger than it was.
 """
 
 from collections import defaultdict
@@ -19,9 +19,24 @@ from netra_workflows.tokens import WEIGHT, TokenSpend
 
 CENT: Final = Decimal("0.01")
 TOKEN_ACTIONS: Final[Mapping[str, tuple[str, Effort, str]]] = {
-    "token_cache": ("Mark the beginning that prompts share for the provider's cache", Effort.SMALL, "None known"),
+    "token_cache": (
+        "Mark the beginning that prompts share for the provider's cache",
+        Effort.SMALL,
+        "None known",
+    ),
     "token_batch": ("Send what nobody waits for as batches", Effort.MEDIUM, "Answers take up to a day"),
-    "token_model": ("Try the smaller model on recorded requests", Effort.MEDIUM, "Answers may be worse: compare them first"),
+    "token_model": (
+        "Try the smaller model on recorded requests",
+        Effort.MEDIUM,
+        "Answers may be worse: compare first",
+    ),
+}
+
+
+HOURS: Final[Mapping[Effort, Decimal]] = {
+    Effort.SMALL: Decimal(2),
+    Effort.MEDIUM: Decimal(16),
+    Effort.LARGE: Decimal(80),
 }
 
 
@@ -37,7 +52,7 @@ class EffortCost(Frozen):
     """What an act costs, for the return: hours by effort, at a price an hour in the findings' currency."""
 
     an_hour: Decimal = Decimal(100)
-    hours: dict[Effort, Decimal] = {Effort.SMALL: Decimal(2), Effort.MEDIUM: Decimal(16), Effort.LARGE: Decimal(80)}
+    hours: dict[Effort, Decimal] = Field(default_factory=lambda: dict(HOURS))
 
     def of(self, effort: Effort) -> Decimal:
         """Give the cost of one act."""
@@ -64,7 +79,9 @@ class Recommendation(Frozen):
     a_month: Decimal
     a_year: Decimal
     cost: Decimal = Field(description="of doing it, once")
-    years_return: Decimal | None = Field(description="a year's saving for each unit of cost; None where doing it is free")
+    years_return: Decimal | None = Field(
+        description="a year's saving for each unit of cost; None where it is free"
+    )
 
 
 class Step(Frozen):
@@ -109,7 +126,11 @@ def recommend(
     """
     costs = effort or EffortCost()
     tokens = list(tokens)
-    made = [*_of_bills(analysis, costs), *_of_inventory(analysis, inventory, costs), *_of_tokens(tokens, costs)]
+    made = [
+        *_of_bills(analysis, costs),
+        *_of_inventory(analysis, inventory, costs),
+        *_of_tokens(tokens, costs),
+    ]
     ranked = sorted(made, key=lambda r: (-r.a_month, -r.at_stake, r.rule, r.provider, r.currency))
     waves = sorted(ranked, key=lambda r: (list(Wave).index(_wave(r)), -r.a_month * WEIGHT[r.certainty]))
     steps = tuple(Step(number=n, wave=_wave(r), recommendation=r) for n, r in enumerate(waves, start=1))
@@ -174,7 +195,8 @@ def _of_inventory(
             costs, rule=rule, title=rule.replace("_", " ").capitalize(), published=own[0].published, provider=provider,
             currency=currency, action="Delete what nobody uses" if idle else "Change it as the rule says",
             risk="What was on it is gone: keep a snapshot" if idle else "See the provider's own advice",
-            effort=Effort.SMALL if idle else Effort.MEDIUM, certainty=min((f.certainty for f in own), key=WEIGHT.__getitem__),
+            effort=Effort.SMALL if idle else Effort.MEDIUM,
+            certainty=min((finding.certainty for finding in own), key=WEIGHT.__getitem__),
             accounts=0, resources=len(own), rows=sum(len(rows.records) for f in own for rows in f.rows),
             at_stake=sum((f.cost or f.saving or Decimal(0) for f in own), Decimal(0)),
             saving=sum((f.saving or Decimal(0) for f in own), Decimal(0)), months=1,
@@ -187,22 +209,22 @@ def _of_tokens(tokens: Sequence[TokenSpend], costs: EffortCost) -> Iterable[Reco
         if way is not None:
             action, effort, risk = TOKEN_ACTIONS[way.rule]
             yield _made(
-                costs, rule=way.rule, title=f"{spend.source}: {spend.model}", published=way.published, provider=spend.model,
-                currency="USD", action=f"{action}: {way.model}" if way.model else action, risk=risk, effort=effort,
+                costs, rule=way.rule, title=f"{spend.source}: {spend.model}", published=way.published,
+                provider=spend.model, currency="USD", risk=risk, effort=effort,
+                action=f"{action}: {way.model}" if way.model else action,
                 certainty=way.certainty, accounts=0, resources=1, rows=spend.requests, at_stake=spend.cost,
                 saving=way.saving, months=1,
             )  # fmt: skip
 
 
-def _made(costs: EffortCost, *, months: int, saving: Decimal, at_stake: Decimal, **fields: object) -> Recommendation:
+def _made(
+    costs: EffortCost, *, months: int, saving: Decimal, at_stake: Decimal, **fields: object
+) -> Recommendation:
     month = saving / max(months, 1)
     effort = fields["effort"]
     assert isinstance(effort, Effort)
     cost = costs.of(effort)
-    return Recommendation.model_validate(
-        {
-            **fields, "at_stake": at_stake.quantize(CENT), "saving": saving.quantize(CENT),
-            "a_month": month.quantize(CENT), "a_year": (month * 12).quantize(CENT), "cost": cost,
-            "years_return": (month * 12 / cost).quantize(CENT) if cost else None,
-        }  # fmt: skip
-    )
+    amounts = {"at_stake": at_stake, "saving": saving, "a_month": month, "a_year": month * 12}
+    rounded = {name: amount.quantize(CENT) for name, amount in amounts.items()}
+    years_return = (month * 12 / cost).quantize(CENT) if cost else None
+    return Recommendation.model_validate({**fields, **rounded, "cost": cost, "years_return": years_return})

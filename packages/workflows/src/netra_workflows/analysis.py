@@ -36,7 +36,7 @@ _NET: Final = ("precedence", "provider", "account", "currency", "resource", "rat
 class AnalysisPolicy(Frozen):
     """What an analysis may be told: thresholds by name, in place of those of the table, and what can be bought."""
 
-    thresholds: dict[str, Decimal] = {}
+    thresholds: dict[str, Decimal] = Field(default_factory=dict)
     offers: tuple[Offer, ...] | None = None
 
 
@@ -79,11 +79,14 @@ def analyse(
     run.make("meter_role", "roles")
     run.make("idle", "idle")
     run.idle_claims([finding.resource for finding in inventory if finding.idle])
-    commitments = [CommitmentUse(**row) for row in run.read("commitments", "provider", "commitment", "currency")]
+    commitments = [
+        CommitmentUse(**row) for row in run.read("commitments", "provider", "commitment", "currency")
+    ]
     run.waste(commitments)
     run.make("meter_day", "days")
     run.make("monthly", "monthly")
-    anomalies = [Anomaly(**_exact(row)) for row in run.read("anomalies", "provider", "account", "service", "currency", "day")]
+    unusual = run.read("anomalies", "provider", "account", "service", "currency", "day")
+    anomalies = [Anomaly(**_exact(row)) for row in unusual]
     run.unusual(anomalies)
     run.make("claim", "claims")
     plans = run.plans(policy)
@@ -97,17 +100,19 @@ def analyse(
         commitments=tuple(commitments),
         plans=tuple(plans),
         coverage=tuple(Coverage(**row) for row in run.read("coverage", "provider", "programme", "currency")),
-        tagging=tuple(Tagging(**{"usage" if k == "billed" else k: v for k, v in row.items()}) for row in run.read("tagging", "provider", "currency")),
+        tagging=tuple(Tagging(**row) for row in run.read("tagging", "provider", "currency")),
         anomalies=tuple(anomalies),
         models=tuple(
-            ModelSpend(**row) for row in run.read("models", "provider", "model", "direction", "cache", "currency")
+            ModelSpend(**row)
+            for row in run.read("models", "provider", "model", "direction", "cache", "currency")
         ),
         months={row["currency"]: int(row["months"]) for row in run.read("months", "currency")},
     )
 
 
 def _rank(finding: Finding) -> tuple[Any, ...]:
-    return (-finding.saving, -finding.at_stake, finding.rule.precedence, finding.provider, finding.account, finding.currency)
+    where = (finding.provider, finding.account, finding.currency)
+    return (-finding.saving, -finding.at_stake, finding.rule.precedence, *where)
 
 
 def _exact(row: dict[str, Any]) -> dict[str, Any]:
@@ -162,11 +167,15 @@ class _Run:
         """Name the meters of each unusual day."""
         rows = [[a.provider, a.account, a.service, a.currency, a.day] for a in anomalies]
         self._fill(
-            "unusual_day", "provider varchar; account varchar; service varchar; currency varchar; day date", rows
+            "unusual_day",
+            "provider varchar; account varchar; service varchar; currency varchar; day date",
+            rows,
         )
-        [[precedence]] = self._connection.execute("select precedence from rule where id = 'anomaly'").fetchall()
+        [[precedence]] = self._connection.execute(
+            "select precedence from rule where id = 'anomaly'"
+        ).fetchall()
         self._connection.execute(
-            "create or replace temp table unusual as select meter_day.account, meter_day.currency,"
+            "create or replace temp table unusual as select meter_day.account, meter_day.currency,"  # nosec B608
             f" meter_day.meter_id, meter_day.day, {int(precedence)} as precedence"
             " from meter_day join meter using (meter_id) join unusual_day using"
             " (provider, account, service, currency, day)"
@@ -185,7 +194,9 @@ class _Run:
         return [plan for plan in plans if plan is not None]
 
     def planned(self, plans: Sequence[CommitmentPlan]) -> None:
-        rows = [[int(kind.split("@")[0]), p.currency, kind.split("@", 1)[1]] for p in plans for kind in p.covered]
+        rows = [
+            [int(kind.split("@")[0]), p.currency, kind.split("@", 1)[1]] for p in plans for kind in p.covered
+        ]
         self._fill("planned", "meter_id ubigint; currency varchar; region varchar", rows)
 
     def findings(self, plans: Sequence[CommitmentPlan]) -> Iterator[Finding]:
@@ -196,15 +207,18 @@ class _Run:
             rows = Rows.model_construct(source=names[row["source_id"]], records=tuple(sorted(row["records"])))
             proofs[row["precedence"], row["provider"], row["account"], row["currency"]].append(rows)
         nets: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
-        for row in sorted(self._connection.execute("select * from net").fetchall()):
-            nets[row[:4]].append(dict(zip(_NET, row, strict=True)))
+        for net in sorted(self._connection.execute("select * from net").fetchall()):
+            nets[net[:4]].append(dict(zip(_NET, net, strict=True)))
         saved = {(p.provider, p.currency): p for p in plans}
         for key, proof in proofs.items():
             yield _finding(key, nets[key], tuple(proof), saved.get((key[1], key[3])))
 
 
 def _finding(
-    key: tuple[Any, ...], nets: Sequence[Mapping[str, Any]], rows: tuple[Rows, ...], plan: CommitmentPlan | None
+    key: tuple[Any, ...],
+    nets: Sequence[Mapping[str, Any]],
+    rows: tuple[Rows, ...],
+    plan: CommitmentPlan | None,
 ) -> Finding:
     precedence, provider, account, currency = key
     rule = rules()[precedence]
@@ -233,14 +247,16 @@ def _finding(
 
 def _saving(rule: str, net: Mapping[str, Any]) -> Decimal:
     if rule == "unused_commitment":
-        return max(Decimal(0), min(net["unused"], net["billed"]))
+        return max(Decimal(0), Decimal(min(net["unused"], net["billed"])))
     return Decimal(net["billed"]) * Decimal(net["rate"])
 
 
 def _why(rule: Rule, nets: Sequence[Mapping[str, Any]]) -> str:
     rates = sorted({Decimal(net["rate"]).normalize() for net in nets})
-    part = "" if rule.precedence in (5, _PRECEDENCE_OF_PLAN) or not any(rates) else f"; saves {' or '.join(f'{r * 100:f}' for r in rates)} %"
-    return f"{rule.title} ({rule.published}){part}"
+    told = f"{rule.title} ({rule.published})"
+    if rule.id in ("unused_commitment", "commitment_plan") or not any(rates):
+        return told
+    return f"{told}; saves {' or '.join(f'{rate * 100:f}' for rate in rates)} %"
 
 
 def _days(demand: Demand) -> Decimal:

@@ -17,13 +17,20 @@ from netra_workflows.files import MAX_LINE_BYTES, digest, is_parquet, peek, plac
 from netra_workflows.model import Format, Ingested, Refusal, Total
 
 LISTED: Final = 1000
+NULLS: Final = "'', 'NULL', 'null', 'None'"  # FOCUS allows an empty cell only; publishers write words too
 _GLOB: Final = re.compile(r"([*?\[])")
+_UNREADABLE: Final = (
+    duckdb.IOException,
+    duckdb.InvalidInputException,
+    duckdb.OutOfMemoryException,
+    duckdb.DataError,
+)
 _NESTED: Final = ("MAP", "STRUCT", "UNION")
-_NOTES: Final = {
-    "odd_date": "dates with slashes, read as month/day/year",
-    "odd_amount": "amounts with a dollar sign",
-    "odd_tags": "Tags that are no JSON, read as none",
-}
+_NOTES: Final = (
+    "dates with slashes, read as month/day/year",
+    "amounts with a dollar sign",
+    "Tags that are no JSON, read as none",
+)
 
 
 @cache
@@ -110,7 +117,7 @@ class Bills:
             refused = self._refuse(source, path, broken, columnar=columnar)
             report = self._report(source, name, known, sha256, refused)
             self.connection.execute("commit")
-        except duckdb.Error as error:
+        except _UNREADABLE as error:
             self.connection.execute("rollback")
             raise BillUnreadable(name, _told(error)) from error
         except BaseException:
@@ -134,7 +141,7 @@ class Bills:
 
     def _parquet_header(self, path: Path, name: str) -> tuple[str, ...]:
         try:
-            rows = self.connection.execute(f"describe select * from read_parquet({_file(path)})").fetchall()
+            rows = self.connection.execute(f"describe select * from read_parquet({_file(path)})").fetchall()  # nosec B608
         except duckdb.Error as error:
             raise BillUnreadable(name, "its Parquet footer is truncated or corrupt") from error
         return tuple(row[0] for row in rows)
@@ -153,27 +160,29 @@ class Bills:
         ]
         tags = known.places.get("Tags")
         if known.format is Format.AWS:
-            own = [cells[p] for p, column in enumerate(header) if plain(column).startswith("resourcetagsuser")]
+            own = [
+                cells[p] for p, column in enumerate(header) if plain(column).startswith("resourcetagsuser")
+            ]
             chosen.append(_any_tag(own))
             tags = 0 if own else None
-        raw = f"select row_number() over () as record, {', '.join(chosen)} from {reading}"
+        raw = f"select row_number() over () as record, {', '.join(chosen)} from {reading}"  # nosec B608
         text = sql(f"read/{known.format}")
         if known.format is not Format.CONTRACTS:
             currency = known.places.get("BillingCurrency" if known.format is Format.FOCUS else "Currency")
             text = sql("read/typed").replace("{format}", text)
             text = text.replace("{currency_told}", str(currency is not None).lower())
             if tags is None:
-                text = f"select * replace (cast(null as boolean) as tagged) from ({text})"
+                text = f"select * replace (cast(null as boolean) as tagged) from ({text})"  # nosec B608
         for leftover in ("staged", "rejected", "rejected_scans"):
             self.connection.execute(f"drop table if exists {leftover}")
-        self.connection.execute(f"create temp table staged as with raw as ({raw}) {text}")
+        self.connection.execute(f"create temp table staged as with raw as ({raw}) select * from ({text})")
 
     def _parquet(self, path: Path) -> tuple[str, list[str]]:
-        rows = self.connection.execute(f"describe select * from read_parquet({_file(path)})").fetchall()
+        rows = self.connection.execute(f"describe select * from read_parquet({_file(path)})").fetchall()  # nosec B608
         cells = [
             f"cast(to_json({quoted(column)}) as varchar)"
             if kind.startswith(_NESTED) or kind.endswith("]")
-            else f"cast({quoted(column)} as varchar)"
+            else f"nullif_told(cast({quoted(column)} as varchar))"
             for column, kind, *_ in rows
         ]
         return f"read_parquet({_file(path)})", cells
@@ -222,7 +231,9 @@ class Bills:
 
     def _refuse(self, source: int, path: Path, broken: Mapping[int, str], *, columnar: bool) -> int:
         """Note refused rows with the lines on which they begin."""
-        faults = self.connection.execute("select record, fault from staged where fault is not null").fetchall()
+        faults = self.connection.execute(
+            "select record, fault from staged where fault is not null"
+        ).fetchall()
         faults = sorted([*faults, *broken.items()])
         if not faults:
             return 0
@@ -235,10 +246,12 @@ class Bills:
     def _report(self, source: int, name: str, known: Recognised, sha256: str, refused: int) -> Ingested:
         kept = "contract" if known.format is Format.CONTRACTS else "charge"
         [[rows]] = self.connection.execute(
-            f"select count(*) from {kept} where source_id = ?", [source]  # noqa: S608
+            f"select count(*) from {kept} where source_id = ?",  # nosec B608
+            [source],
         ).fetchall()
         listed = self.connection.execute(
-            "select line, record, reason from refusal where source_id = ? order by line limit ?", [source, LISTED]
+            "select line, record, reason from refusal where source_id = ? order by line limit ?",
+            [source, LISTED],
         ).fetchall()
         return Ingested(
             source=name,
@@ -255,10 +268,15 @@ class Bills:
         )
 
     def _notes(self, source: int) -> tuple[str, ...]:
-        counts = ", ".join(f"count(*) filter (where {column} and fault is null)" for column in _NOTES)
-        [row] = self.connection.execute(f"select {counts} from staged").fetchall()
-        notes = [f"{count} rows have {what}" for count, what in zip(row, _NOTES.values(), strict=True) if count]
-        for provider in rounded(self.connection, source):
+        rows = self.connection.execute(sql("read/notes")).fetchall()
+        counts = [sum(row[place] for row in rows) for place in range(1, len(_NOTES) + 1)]
+        notes = [f"{count} rows have {what}" for count, what in zip(counts, _NOTES, strict=True) if count]
+        for provider in sorted(row[0] for row in rows if row[-1]):
+            self.connection.execute(
+                "update charge set effective = billed where source_id = ? and category = 'Usage'"
+                " and commitment_status is null and meter_id in (select meter_id from meter where provider = ?)",
+                [source, provider],
+            )
             notes.append(f"{provider} rounds EffectiveCost: BilledCost stands for it")
         return tuple(notes)
 
@@ -270,23 +288,6 @@ _BROKEN: Final[Mapping[str, str]] = {
     "LINE SIZE OVER MAXIMUM": "the row is longer than a megabyte",
     "INVALID ENCODING": "the row is no UTF-8",
 }
-
-
-def rounded(connection: duckdb.DuckDBPyConnection, source: int) -> list[str]:
-    """Find providers whose EffectiveCost is whole dollars while BilledCost isn't; BilledCost takes its place."""
-    rows = connection.execute(
-        "select provider from charge join meter using (meter_id) where source_id = ? and category = 'Usage'"
-        " and commitment_status is null and billed <> trunc(billed) group by provider"
-        " having count(*) > 1 and bool_and(effective = trunc(effective))",
-        [source],
-    ).fetchall()
-    for (provider,) in rows:
-        connection.execute(
-            "update charge set effective = billed where source_id = ? and commitment_status is null"
-            " and meter_id in (select meter_id from meter where provider = ?)",
-            [source, provider],
-        )
-    return [provider for (provider,) in rows]
 
 
 def _is_columnar(path: Path, name: str) -> bool:
@@ -308,7 +309,8 @@ def _csv(path: Path, header: Sequence[str], *, short: bool) -> tuple[str, list[s
     reading = (
         f"read_csv({_file(path)}, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"',"
         f" columns = {{{names}}}, {pads}, max_line_size = {MAX_LINE_BYTES}, store_rejects = true,"
-        " rejects_table = 'rejected', rejects_scan = 'rejected_scans', rejects_limit = 0, compression ="
+        " rejects_table = 'rejected', rejects_scan = 'rejected_scans', rejects_limit = 0,"
+        f" nullstr = [{NULLS}], compression ="
         f" '{'gzip' if _is_gzip(path) else 'none'}')"
     )
     return reading, cells
@@ -322,7 +324,7 @@ def _is_gzip(path: Path) -> bool:
 def _any_tag(cells: Sequence[str]) -> str:
     if not cells:
         return "cast(null as varchar) as Tags"
-    return f"case when coalesce({', '.join(f'told({c})' for c in cells)}) is not null then '{{\"tag\": \"\"}}' end as Tags"
+    return f'case when coalesce({", ".join(cells)}) is not null then \'{{"tag": ""}}\' end as Tags'
 
 
 def _told(error: duckdb.Error) -> str:

@@ -8,7 +8,7 @@ import io
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import IO, Final, NamedTuple
 
 from netra_workflows.errors import BillUnreadable
 
@@ -22,21 +22,6 @@ class Peek(NamedTuple):
     header: tuple[str, ...]
     short: bool
     sha256: str
-
-
-class _Digesting(io.RawIOBase):
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.digest = hashlib.sha256()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        piece = self._file.read(len(buffer))
-        self.digest.update(piece)
-        buffer[: len(piece)] = piece
-        return len(piece)
 
 
 def is_parquet(path: Path) -> bool:
@@ -58,21 +43,19 @@ def peek(path: Path) -> Peek:
         BillUnreadable: truncated, corrupt, binary, empty, or with a line of more than a megabyte.
     """
     try:
-        with path.open("rb") as file:
-            raw = _Digesting(file)
-            compressed = file.peek(2)[:2] == b"\x1f\x8b" if hasattr(file, "peek") else False
-            whole = gzip.GzipFile(fileobj=io.BufferedReader(raw, _PIECE)) if compressed else raw
-            begin = _scanned(path.name, whole)  # type: ignore[arg-type]
-            while raw.read(_PIECE):
-                pass
+        sha256 = digest(path)
+        with path.open("rb") as packed:
+            compressed = packed.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if compressed else path.open("rb", buffering=0) as whole:
+            begin = _scanned(path.name, whole)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BillUnreadable(path.name, "its gzip stream is truncated or corrupt") from error
     except OSError as error:
         raise BillUnreadable(path.name, "it can't be opened") from error
-    return Peek(*_header(path.name, begin), raw.digest.hexdigest())
+    return Peek(*_header(path.name, begin), sha256)
 
 
-def _scanned(bill: str, whole: BinaryIO) -> bytes:
+def _scanned(bill: str, whole: IO[bytes] | io.RawIOBase) -> bytes:
     """Read all pieces; give the first megabyte."""
     begin, behind = b"", 0
     while piece := whole.read(_PIECE):
@@ -131,7 +114,7 @@ def places(path: Path) -> Iterator[Place]:
     with path.open("rb") as packed:
         compressed = packed.read(2) == b"\x1f\x8b"
     with gzip.open(path) if compressed else path.open("rb") as file:
-        lines = _Counting(file)  # type: ignore[arg-type]
+        lines = _Counting(file)
         reader = csv.reader(lines)
         number, line, byte = -1, 0, 0
         with contextlib.suppress(csv.Error):

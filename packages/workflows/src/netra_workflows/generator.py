@@ -19,7 +19,16 @@ COLUMNS: Final = (
     *("ConsumedQuantity", "ConsumedUnit", "ContractedUnitPrice", "InvoiceIssuerName", "ListUnitPrice"),
     *("PricingCategory", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "RegionId"),
     *("RegionName", "ResourceId", "ResourceName", "ResourceType", "ServiceCategory", "ServiceName"),
-    *("SkuId", "SkuMeter", "SkuPriceDetails", "SkuPriceId", "SubAccountId", "SubAccountName", "Tags", "x_Generated"),
+    *(
+        "SkuId",
+        "SkuMeter",
+        "SkuPriceDetails",
+        "SkuPriceId",
+        "SubAccountId",
+        "SubAccountName",
+        "Tags",
+        "x_Generated",
+    ),
 )
 
 
@@ -82,7 +91,7 @@ _AZURE: Final = (
     Line("Storage", "Storage", "Premium SSD Managed Disks - P10 LRS - US East", "Units/Month", 19.71, 0.0333, "disk"),
     Line("Storage", "Storage", "Premium SSD Managed Disks - Snapshots LRS - US East", "GB/Month", 0.12, 8, "snapshot"),
     Line("SQL Database", "Databases", "SQL Database Single Standard - S3 DTUs - US East", "Hours", 0.2, 24, "sql"),
-    Line("Bandwidth", "Networking", "Bandwidth Inter-Region - Standard Data Transfer Out", "GB", 0.02, 200, "net", True),
+    Line("Bandwidth", "Networking", "Bandwidth - Standard Data Transfer Out", "GB", 0.02, 200, "net", True),
 )  # fmt: skip
 _GOOGLE: Final = (
     Line("Compute Engine", "Compute", "N2 Instance Core running in Americas", "hour", 0.0316, 96, "vm", True),
@@ -106,10 +115,16 @@ class Bill:
     """
 
     def __init__(
-        self, seed: int, *, rows: int = 5000, days: int = 59, accounts: int = 2, start: date = date(2026, 1, 1)
+        self,
+        seed: int,
+        *,
+        rows: int = 5000,
+        days: int = 59,
+        accounts: int = 2,
+        start: date = date(2026, 1, 1),
     ) -> None:
         self.seed, self.days, self.start = seed, days, start
-        self._random = random.Random(seed)  # noqa: S311
+        self._random = random.Random(f"{seed}: accounts")  # nosec B311: seeded on purpose
         daily = sum(map(len, CLOUDS.values()))
         self._units = max(1, round(rows / (days * accounts * (daily + 2))))
         self._accounts = {
@@ -140,7 +155,7 @@ class Bill:
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """Give the rows, account by account and day by day."""
-        chance = random.Random(self.seed + 1)  # noqa: S311
+        chance = random.Random(f"{self.seed}: rows")  # nosec B311: seeded on purpose
         for cloud, accounts in self._accounts.items():
             for account in accounts:
                 yield from self._account(chance, cloud, account)
@@ -149,16 +164,26 @@ class Bill:
         planted = {(a.service, a.day): chance.uniform(1.9, 5) for a in self.anomalies if a.account == account}
         growth = {line.service: chance.uniform(-0.1, 0.3) for line in CLOUDS[cloud]}
         fleet = [
-            (line, f"{line.kind}-{account[-4:]}-{unit:05d}-{place}", self._tags(chance), chance.uniform(0.5, 1.5))
+            (
+                line,
+                f"{line.kind}-{account[-4:]}-{unit:05d}-{place}",
+                self._tags(chance),
+                chance.uniform(0.5, 1.5),
+            )
             for unit in range(self._units)
             for place, line in enumerate(CLOUDS[cloud])
         ]
         for offset in range(self.days):
             day = self.start + timedelta(days=offset)
             quiet = 0.6 if day.isoweekday() > 5 else 1.0
-            busy = {service: max(0.7, chance.gauss(1 + slope * offset / self.days, 0.06)) for service, slope in growth.items()}
+            busy = {
+                service: max(0.7, chance.gauss(1 + slope * offset / self.days, 0.06))
+                for service, slope in growth.items()
+            }
             for line, resource, tags, size in fleet:
-                factor = size * chance.uniform(0.97, 1.03) * busy[line.service] * (quiet if line.weekly else 1)
+                factor = (
+                    size * chance.uniform(0.97, 1.03) * busy[line.service] * (quiet if line.weekly else 1)
+                )
                 factor *= planted.get((line.service, day), 1) * self._level[cloud]
                 yield self._used(cloud, account, day, line, resource, tags, line.quantity * factor)
             yield from self._committed(chance, cloud, account, day)
@@ -176,10 +201,21 @@ class Bill:
         quantity = round(quantity, 6)
         cost = f"{quantity * line.price:.10f}"
         return self._row(
-            cloud, account, day, cost, cost, cost, line, resource=resource, tags=tags, quantity=f"{quantity:.6f}"
+            cloud,
+            account,
+            day,
+            cost,
+            cost,
+            cost,
+            line,
+            resource=resource,
+            tags=tags,
+            quantity=f"{quantity:.6f}",
         )
 
-    def _committed(self, chance: random.Random, cloud: str, account: str, day: date) -> Iterator[tuple[str, ...]]:
+    def _committed(
+        self, chance: random.Random, cloud: str, account: str, day: date
+    ) -> Iterator[tuple[str, ...]]:
         """A day of one commitment: what was bought, what of it was used, what was not."""
         line = CLOUDS[cloud][0]
         whole = 1.6 * self._level[cloud] * self._units
@@ -193,16 +229,22 @@ class Bill:
         yield self._row(cloud, account, day, "0", f"{whole - used:.10f}", f"{whole - used:.10f}", line,
                         status="Unused", pricing="Committed", quantity=f"{whole - used:.6f}", **fields)  # fmt: skip
 
-    def _monthly(self, chance: random.Random, cloud: str, account: str, day: date) -> Iterator[tuple[str, ...]]:
+    def _monthly(
+        self, chance: random.Random, cloud: str, account: str, day: date
+    ) -> Iterator[tuple[str, ...]]:
         """What comes once a month, and must alarm nobody: support, tax, a credit, a refund."""
         service = CLOUDS[cloud][0].service
-        support = Line(service, "Other", "Monthly support plan", "Months", 400 * self._level[cloud], 1, "support")
+        support = Line(
+            service, "Other", "Monthly support plan", "Months", 400 * self._level[cloud], 1, "support"
+        )
         amount = f"{support.price * chance.uniform(0.99, 1.01) * self._units:.10f}"
         yield self._row(cloud, account, day, amount, amount, amount, support, resource="support")
         yield self._row(cloud, account, day, f"{float(amount) * 0.08:.10f}", f"{float(amount) * 0.08:.10f}", "0",
                         support, category="Tax", frequency="One-Time")  # fmt: skip
         minus = f"{-float(amount) * 0.05:.10f}"
-        yield self._row(cloud, account, day, minus, minus, "0", support, category="Credit", frequency="One-Time")
+        yield self._row(
+            cloud, account, day, minus, minus, "0", support, category="Credit", frequency="One-Time"
+        )
         yield self._row(cloud, account, day, minus, minus, "0", support, correction="Correction")
 
     def _row(
@@ -213,7 +255,11 @@ class Bill:
         month = day.replace(day=1)
         after = (month + timedelta(days=32)).replace(day=1)
         price = f"{line.price:.10f}"
-        committed = ("Spend", commitment, f"{commitment} of {cloud}", status, "Savings Plan") if commitment else ("",) * 5
+        committed = (
+            ("Spend", commitment, f"{commitment} of {cloud}", status, "Savings Plan")
+            if commitment
+            else ("",) * 5
+        )
         return (
             billed, effective, listed, effective, f"payer-{cloud}", "Generated Bills", "USD",
             f"{month}T00:00:00Z", f"{after}T00:00:00Z", f"{day}T00:00:00Z", f"{day + timedelta(days=1)}T00:00:00Z",
@@ -234,4 +280,6 @@ def main() -> None:
     chosen = parser.parse_args()
     labels = Bill(chosen.seed, rows=chosen.rows).write(chosen.path)
     planted = len(labels.anomalies)
-    print(f"{chosen.path}: generated with seed {labels.seed}, no real bill; {labels.rows} rows, {planted} anomalies")
+    print(
+        f"{chosen.path}: generated with seed {labels.seed}, no real bill; {labels.rows} rows, {planted} anomalies"
+    )

@@ -18,7 +18,9 @@ from netra_workflows.columns import table
 from netra_workflows.errors import BillUnreadable
 from netra_workflows.model import Certainty, Frozen, Rows
 
-SNAPSHOT_DAYS: Final = next(int(row["value"]) for row in table("thresholds") if row["name"] == "snapshot_days")
+SNAPSHOT_DAYS: Final = next(
+    int(row["value"]) for row in table("thresholds") if row["name"] == "snapshot_days"
+)
 _FAMILIES: Final = frozenset(row["family"] for row in table("families") if "." not in row["family"])
 _THRIFTY: Final = "steampipe-mod-{}-thrifty: {}"
 _TOOLKIT: Final = "microsoft/finops-toolkit: {}"
@@ -35,7 +37,9 @@ class InventoryFinding(Frozen):
     certainty: Certainty
     rows: tuple[Rows, ...]
     currency: str | None = None
-    cost: Decimal | None = Field(default=None, description="what it costs now, by the provider's own estimate")
+    cost: Decimal | None = Field(
+        default=None, description="what it costs now, by the provider's own estimate"
+    )
     saving: Decimal | None = Field(default=None, description="the provider's own estimate")
 
 
@@ -176,14 +180,19 @@ def _balancers(answer: Record, _: datetime) -> Iterator[_Doubt]:
 def _hub(answer: Record, _: datetime) -> Iterator[_Doubt]:
     """Cost Optimization Hub: the monthly cost that it estimates is that after the change."""
     for item in _items(answer, "items"):
-        saving, after = _amount(item.get("estimatedMonthlySavings")), _amount(item.get("estimatedMonthlyCost"))
+        saving, after = (
+            _amount(item.get("estimatedMonthlySavings")),
+            _amount(item.get("estimatedMonthlyCost")),
+        )
         if saving is not None and saving > 0:
             cost = None if after is None else after + saving
             action = str(item.get("actionType", "")).lower()
             name = str(item.get("resourceId") or item.get("resourceArn"))
             currency = str(item.get("currencyCode", "USD"))
             published = "AWS Cost Optimization Hub"
-            yield _Doubt(1, f"recommended_{action}", published, name, action == "delete", currency, cost, saving)
+            yield _Doubt(
+                1, f"recommended_{action}", published, name, action == "delete", currency, cost, saving
+            )
 
 
 _AWS: Final[Mapping[str, Callable[[Record, datetime], Iterator[_Doubt]]]] = {
@@ -216,7 +225,9 @@ def _azure_item(kind: str, name: str, item: Record, properties: Record, as_of: d
             yield _Doubt(0, "unattached_disk", _TOOLKIT.format("Microsoft-UnattachedDisks"), name, True)
     elif kind == "microsoft.network/publicipaddresses":
         if not properties.get("ipConfiguration") and not properties.get("natGateway"):
-            yield _Doubt(0, "unattached_address", _TOOLKIT.format("Microsoft-UnattachedPublicIPs"), name, True)
+            yield _Doubt(
+                0, "unattached_address", _TOOLKIT.format("Microsoft-UnattachedPublicIPs"), name, True
+            )
     elif kind == "microsoft.compute/snapshots":
         if str((sku or {}).get("name", "")).lower() == "premium_lrs":
             yield _Doubt(1, "premium_snapshot", _TOOLKIT.format("Microsoft-PremiumSnapshots"), name, False)
@@ -224,7 +235,9 @@ def _azure_item(kind: str, name: str, item: Record, properties: Record, as_of: d
             yield _Doubt(2, "old_snapshot", _THRIFTY.format("azure", "compute_snapshot_max_age"), name, False)
     elif kind == "microsoft.web/serverfarms":
         if properties.get("numberOfSites") == 0 and str((sku or {}).get("tier", "")).lower() != "free":
-            yield _Doubt(0, "empty_app_service_plan", _TOOLKIT.format("Microsoft-EmptyAppServicePlans"), name, True)
+            yield _Doubt(
+                0, "empty_app_service_plan", _TOOLKIT.format("Microsoft-EmptyAppServicePlans"), name, True
+            )
     elif kind == "microsoft.advisor/recommendations" and properties.get("category") == "Cost":
         yield from _advice(properties)
 
@@ -235,7 +248,9 @@ def _advice(properties: Record) -> Iterator[_Doubt]:
     saving = _amount((more or {}).get("annualSavingsAmount"))
     if isinstance(more, dict) and saving is not None and saving > 0:
         target = (properties.get("resourceMetadata") or {}).get("resourceId")
-        name = "/".join(part for part in (str(target), *(str(more.get(p, "")) for p in ("sku", "region"))) if part)
+        name = "/".join(
+            part for part in (str(target), *(str(more.get(p, "")) for p in ("sku", "region"))) if part
+        )
         currency = str(more.get("savingsCurrency", "USD"))
         published = _TOOLKIT.format("Microsoft-AdvisorCost")
         yield _Doubt(1, "recommended", published, name, False, currency, None, saving / 12)
@@ -246,13 +261,19 @@ def _google(body: Any, as_of: datetime) -> Iterator[_Doubt]:
         kind, name = str(item.get("kind", "")), str(item.get("selfLink") or item.get("name"))
         if kind == "compute#disk" or "/diskTypes/" in str(item.get("type", "")):
             if not item.get("users"):
-                yield _Doubt(0, "unattached_disk", _THRIFTY.format("gcp", "compute_disk_unattached"), name, True)
+                yield _Doubt(
+                    0, "unattached_disk", _THRIFTY.format("gcp", "compute_disk_unattached"), name, True
+                )
         elif kind == "compute#address":
             if item.get("status") == "RESERVED" and not item.get("users"):
-                yield _Doubt(0, "unattached_address", _THRIFTY.format("gcp", "compute_address_unattached"), name, True)
+                yield _Doubt(
+                    0, "unattached_address", _THRIFTY.format("gcp", "compute_address_unattached"), name, True
+                )
         elif kind == "compute#snapshot":
             if _is_old(_moment(item.get("creationTimestamp")), as_of):
-                yield _Doubt(2, "old_snapshot", _THRIFTY.format("gcp", "compute_snapshot_max_age"), name, False)
+                yield _Doubt(
+                    2, "old_snapshot", _THRIFTY.format("gcp", "compute_snapshot_max_age"), name, False
+                )
         elif "primaryImpact" in item:
             yield from _recommended(item)
 
@@ -270,16 +291,27 @@ def _google_items(body: Any) -> Iterator[dict[str, Any]]:
 def _recommended(item: Record) -> Iterator[_Doubt]:
     """Google's Recommender: a projected cost below zero is a saving, over a duration in seconds."""
     projection = (item.get("primaryImpact") or {}).get("costProjection")
-    cost = (projection or {}).get("cost")
-    if not isinstance(cost, dict):
+    cost = projection.get("cost") if isinstance(projection, dict) else None
+    if not isinstance(projection, dict) or not isinstance(cost, dict):
         return
     seconds = _amount(str(projection.get("duration", "")).rstrip("s"))
-    amount = (_amount(cost.get("units", 0)) or Decimal(0)) + (_amount(cost.get("nanos", 0)) or Decimal(0)) / 10**9
+    amount = (_amount(cost.get("units", 0)) or Decimal(0)) + (
+        _amount(cost.get("nanos", 0)) or Decimal(0)
+    ) / 10**9
     if seconds and amount < 0:
         month = -amount * 30 * 86400 / seconds
         kind = str(item.get("recommenderSubtype", "")).lower()
         currency = str(cost.get("currencyCode", "USD"))
-        yield _Doubt(1, f"recommended_{kind}", "Google Cloud Recommender", str(item.get("name")), False, currency, None, month)
+        yield _Doubt(
+            1,
+            f"recommended_{kind}",
+            "Google Cloud Recommender",
+            str(item.get("name")),
+            False,
+            currency,
+            None,
+            month,
+        )
 
 
 def _amount(value: Any) -> Decimal | None:

@@ -1,8 +1,8 @@
 """What to commit to: a linear programme over the hours that were paid on demand, solved by HiGHS, proved by its dual.
 
-Each provider sells commitments in money an hour, for one kind of machine or for all. What is committed is paid each hour
-whether used or not, and buys use at a discount; what it doesn't cover is paid on demand. Least cost over the hours of
-the bill is the plan. The dual solution is a bound that no plan can undercut, and is recomputed here from the problem.
+Each provider sells commitments in money an hour, for one kind of machine or for all. What is committed is paid each
+hour whether used or not, and buys use at a discount; what it doesn't cover is paid on demand. Least cost over the hours
+of the bill is the plan. The dual solution is a bound that no plan can undercut, and is recomputed from the problem.
 """
 
 from collections import defaultdict
@@ -154,10 +154,16 @@ class _Problem:
         self.limit = np.concatenate([self.spend, np.zeros(t)])
         keeps = 1 - float(self._kind.discount) if self._kind else 1.0
         self.cost = hours * np.array(
-            [float(t), *[-1.0] * t, *(demand.price[k] * (keeps * t - runs.sum()) for k, _, runs in self.levels)]
+            [
+                float(t),
+                *[-1.0] * t,
+                *(demand.price[k] * (keeps * t - runs.sum()) for k, _, runs in self.levels),
+            ]
         )
         most = float(self.spend.max()) if self._all else 0.0
-        self.most = np.array([most, *(self.spend if self._all else np.zeros(t)), *(w for _, w, _ in self.levels)])
+        self.most = np.array(
+            [most, *(self.spend if self._all else np.zeros(t)), *(w for _, w, _ in self.levels)]
+        )
 
     def _levels(self) -> Iterator[tuple[str, float, NDArray[np.bool_]]]:
         """Give kinds, how many machines run together, and in which slots."""
@@ -179,7 +185,10 @@ class _Problem:
         bound = float(self.limit @ dual + np.minimum(slack, 0) @ self.most)
         whole = self.demand.on_demand
         return Proof(
-            cost=whole + float(self.cost @ x), bound=whole + bound, variables=len(x), constraints=len(self.limit)
+            cost=whole + float(self.cost @ x),
+            bound=whole + bound,
+            variables=len(x),
+            constraints=len(self.limit),
         )
 
     def plan(self, x: NDArray[np.float64], proof: Proof) -> CommitmentPlan:
@@ -194,7 +203,9 @@ class _Problem:
         for kind, machines in bought.items():
             if self._kind and machines > LEAST:
                 an_hour = machines * self.demand.price[kind] * (1 - float(self._kind.discount))
-                commitments.append(Commitment(programme=self._kind.programme, kind=kind, an_hour=_money(an_hour)))
+                commitments.append(
+                    Commitment(programme=self._kind.programme, kind=kind, an_hour=_money(an_hour))
+                )
                 covered.add(kind)
         return CommitmentPlan(
             provider=self.demand.provider,

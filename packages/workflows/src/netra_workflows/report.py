@@ -9,7 +9,7 @@ from typing import Final
 
 from netra_workflows.advice import Advice, Step, Wave
 from netra_workflows.analysis import Analysis
-from netra_workflows.model import Ingested
+from netra_workflows.model import Ingested, Total
 
 _FORMULA: Final = ("=", "+", "-", "@", "|", "%")
 _MARKS: Final = re.compile(r"([\\`*_{}\[\]<>()#|~!&])")
@@ -33,7 +33,20 @@ def findings_csv(analysis: Analysis) -> str:
     """Write findings as CSV; a cell that a spreadsheet would take for a formula begins with an apostrophe."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("rule", "published", "provider", "account", "currency", "billed", "at_stake", "saving", "rows", "resources"))
+    writer.writerow(
+        (
+            "rule",
+            "published",
+            "provider",
+            "account",
+            "currency",
+            "billed",
+            "at_stake",
+            "saving",
+            "rows",
+            "resources",
+        )
+    )
     for f in analysis.findings:
         rows = sum(len(own.records) for own in f.rows)
         told = (f.rule.id, f.rule.published, f.provider, f.account, f.currency)
@@ -69,8 +82,8 @@ def _verdict(advice: Advice) -> Iterator[str]:
         yield "Nothing was found that could have cost less."
     for own in advice.sums:
         yield (
-            f"**{_money(own.a_month, own.currency)} a month**, {_money(own.a_year, own.currency)} a year could be saved;"
-            f" getting there costs about {_money(own.cost, own.currency)} once."
+            f"**{_money(own.a_month, own.currency)} a month**, {_money(own.a_year, own.currency)} a year could be"
+            f" saved; getting there costs about {_money(own.cost, own.currency)} once."
         )
     yield from (f"> {_text(warning, 4 * SHOWN)}" for warning in advice.warnings)
 
@@ -85,7 +98,8 @@ def _plan(steps: Sequence[Step]) -> Iterator[str]:
                 head,
                 (
                     (
-                        step.number, _text(r.action, 4 * SHOWN), f"{_text(r.provider)}: {r.resources} resources, {r.rows} rows",
+                        step.number, _text(r.action, 4 * SHOWN),
+                        f"{_text(r.provider)}: {r.resources} resources, {r.rows} rows",
                         _money(r.a_month, r.currency), r.effort, r.certainty, _text(r.risk),
                         "" if r.years_return is None else f"{r.years_return} x",
                     )
@@ -122,7 +136,12 @@ def _commitments(analysis: Analysis) -> Iterator[str]:
     yield _table(
         ("provider", "programme", "covered", "could be covered"),
         (
-            (_text(c.provider), _text(c.programme), _money(c.covered, c.currency), _money(c.eligible, c.currency))
+            (
+                _text(c.provider),
+                _text(c.programme),
+                _money(c.covered, c.currency),
+                _money(c.eligible, c.currency),
+            )
             for c in analysis.coverage
         ),
         "There is no spend that commitments could cover.",
@@ -133,16 +152,23 @@ def _spend(analysis: Analysis) -> Iterator[str]:
     yield _table(
         ("provider", "billed", "usage", "purchases", "tax", "credits", "adjustments"),
         (
-            (_text(t.provider), *(_money(a, t.currency) for a in (t.billed, t.usage, t.purchases, t.tax, t.credits, t.adjustments)))
+            (_text(t.provider), *(_money(amount, t.currency) for amount in _amounts(t)))
             for t in analysis.totals
         ),
         "No bill was read.",
     )  # fmt: skip
     yield _table(
         ("provider", "usage", "without a tag"),
-        ((_text(t.provider), _money(t.usage, t.currency), _money(t.untagged, t.currency)) for t in analysis.tagging),
+        (
+            (_text(t.provider), _money(t.usage, t.currency), _money(t.untagged, t.currency))
+            for t in analysis.tagging
+        ),
         "No bill tells tags.",
     )
+
+
+def _amounts(total: Total) -> Iterator[Decimal]:
+    yield from (total.billed, total.usage, total.purchases, total.tax, total.credits, total.adjustments)
 
 
 def _bills(read: Iterable[Ingested]) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """AI spend: requests times prices, and what batches, prompt caches or a smaller model would make of it.
 
-Prices are read in the form of LiteLLM's table, usage as lengths of requests. All amounts are exact dollars. The requests
-of one file and model are one group, and a group has at most one finding, so that no request is counted twice.
+Prices are read in the form of LiteLLM's table, usage as lengths of requests. All amounts are exact dollars. The
+requests of one file and model are one group, and a group has at most one finding, so that no request counts twice.
 """
 
 import csv
@@ -116,7 +116,11 @@ def read_prices(path: Path) -> dict[str, Model]:
         raise BillUnreadable(path.name, "it is no JSON") from error
     if not isinstance(table, dict):
         raise BillUnreadable(path.name, "it is no table of models")
-    models = (_model(name, entry) for name, entry in table.items() if isinstance(entry, dict) and name != "sample_spec")
+    models = (
+        _model(name, entry)
+        for name, entry in table.items()
+        if isinstance(entry, dict) and name != "sample_spec"
+    )
     return {model.name: model for model in models if model is not None}
 
 
@@ -132,7 +136,9 @@ def _model(name: str, entry: Mapping[str, Any]) -> Model | None:
         prices=tuple(p for tier in (0, *sorted(tiers)) if (p := _price(entry, tier)) is not None),
         max_input=_whole(entry.get("max_input_tokens")),
         max_output=_whole(entry.get("max_output_tokens")),
-        deprecated_on=date.fromisoformat(day) if isinstance(day, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", day) else None,
+        deprecated_on=date.fromisoformat(day)
+        if isinstance(day, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", day)
+        else None,
     )
 
 
@@ -163,9 +169,9 @@ def read_requests(path: Path) -> Iterator[Request]:
     try:
         with opener(path, "rt", encoding="utf-8", newline="") as text:
             if ".jsonl" in path.suffixes:
-                yield from _lines(path.name, text)  # type: ignore[arg-type]
+                yield from _lines(path.name, text)
             else:
-                yield from _table(path.name, text)  # type: ignore[arg-type]
+                yield from _table(path.name, text)
     except (OSError, EOFError, ValueError) as error:
         raise BillUnreadable(path.name, "a request has no lengths, or the file is cut off") from error
 
@@ -206,7 +212,11 @@ def token_spend(
     asked = list(requests)
     cost = _cost(asked, model)
     known = [request.repeated for request in asked if request.repeated is not None]
-    ways = [way for way in (_cached(asked, model), _batched(asked, model), _smaller(asked, model, models, as_of)) if way]
+    ways = [
+        way
+        for way in (_cached(asked, model), _batched(asked, model), _smaller(asked, model, models, as_of))
+        if way
+    ]
     better = [way.model_copy(update={"saving": cost - way.cost}) for way in ways if way.cost < cost]
     leaving = model.deprecated_on is not None and model.deprecated_on <= as_of + NOTICE
     return TokenSpend(
@@ -219,7 +229,9 @@ def token_spend(
         cost=cost,
         alternatives=tuple(sorted(better, key=lambda way: (-way.saving * WEIGHT[way.certainty], way.rule))),
         deprecated_on=model.deprecated_on,
-        warning=f"{model.name} is withdrawn on {model.deprecated_on}: move to another model" if leaving else None,
+        warning=f"{model.name} is withdrawn on {model.deprecated_on}: move to another model"
+        if leaving
+        else None,
     )
 
 
@@ -251,7 +263,9 @@ def _batched(asked: Sequence[Request], model: Model) -> Alternative | None:
         if price.batch_input is None or price.batch_output is None:
             return None
         total += price.batch_input * request.input + price.batch_output * request.output
-    return _way("token_batch", "providers' price lists: batches, answered within a day", Certainty.MEDIUM, total)
+    return _way(
+        "token_batch", "providers' price lists: batches, answered within a day", Certainty.MEDIUM, total
+    )
 
 
 def _smaller(
@@ -268,7 +282,7 @@ def _smaller(
         and (other.max_input or 0) >= longest
         and (other.max_output or 0) >= answer
         and 0 < other.prices[0].input < model.prices[0].input
-        and 0 < other.prices[0].output
+        and other.prices[0].output > 0
         and not (other.deprecated_on and other.deprecated_on <= as_of + NOTICE)
     ]
     if not fit:
@@ -277,5 +291,9 @@ def _smaller(
     return _way("token_model", "FinOps Foundation: FinOps for AI, model selection", Certainty.LOW, cost, name)
 
 
-def _way(rule: str, published: str, certainty: Certainty, cost: Decimal, model: str | None = None) -> Alternative:
-    return Alternative(rule=rule, published=published, certainty=certainty, cost=cost, saving=Decimal(0), model=model)
+def _way(
+    rule: str, published: str, certainty: Certainty, cost: Decimal, model: str | None = None
+) -> Alternative:
+    return Alternative(
+        rule=rule, published=published, certainty=certainty, cost=cost, saving=Decimal(0), model=model
+    )

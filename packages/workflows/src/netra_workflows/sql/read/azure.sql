@@ -1,39 +1,37 @@
 -- finopsfoundation/focus_converters (MIT), azure; a day's charge lasts that day.
 select
-    record, told(Cost) as BilledCost, told(Cost) as EffectiveCost,
-    cast(cast(amount(told(ListPrice)) as double) * cast(amount(told(Quantity)) as double) as varchar) as ListCost,
-    cast(null as varchar) as ContractedCost, told(BillingAccount) as BillingAccountId,
-    told(Subscription) as SubAccountId, coalesce(told(Currency), 'XXX') as BillingCurrency,
-    coalesce(told(PeriodStart), cast(date_trunc('month', instant(told(raw.Date))) as varchar)) as BillingPeriodStart,
-    told(raw.Date) as ChargePeriodStart,
-    cast(instant(told(raw.Date)) + interval 1 day as varchar) as ChargePeriodEnd,
-    case when told(ChargeType) is null then 'Usage' else category.focus end as ChargeCategory,
+    record, Cost as BilledCost, Cost as EffectiveCost,
+    cast(cast(amount(ListPrice) as double) * cast(amount(Quantity) as double) as varchar) as ListCost,
+    cast(null as varchar) as ContractedCost, BillingAccount as BillingAccountId,
+    Subscription as SubAccountId, coalesce(Currency, 'XXX') as BillingCurrency,
+    coalesce(PeriodStart, cast(date_trunc('month', instant(raw.Date)) as varchar)) as BillingPeriodStart,
+    raw.Date as ChargePeriodStart,
+    cast(instant(raw.Date) + interval 1 day as varchar) as ChargePeriodEnd,
+    case when ChargeType is null then 'Usage' else category.focus end as ChargeCategory,
     cast(null as varchar) as ChargeClass,
-    coalesce(told(Product), concat_ws(' - ', told(MeterCategory), told(MeterSubCategory), told(MeterName)))
+    coalesce(Product, concat_ws(' - ', MeterCategory, MeterSubCategory, MeterName))
         as ChargeDescription,
     coalesce(frequency.focus, 'Usage-Based') as ChargeFrequency,
     case
-        when told(Benefit) is not null or told(PricingModel) in ('Reservation', 'SavingsPlan') then 'Committed'
-        when told(PricingModel) = 'Spot' then 'Dynamic'
+        when Benefit is not null or PricingModel in ('Reservation', 'SavingsPlan') then 'Committed'
+        when PricingModel = 'Spot' then 'Dynamic'
         else 'Standard'
     end as PricingCategory,
-    told(Quantity) as PricingQuantity, told(Unit) as PricingUnit, 'Microsoft' as ProviderName,
-    coalesce(told(Publisher), 'Microsoft') as PublisherName, told(Region) as RegionId,
-    lower(told(Resource)) as ResourceId, told(MeterCategory) as ResourceType,
-    coalesce(told(MeterCategory), told(Service)) as ServiceName, cast(null as varchar) as ServiceCategory,
-    coalesce(told(MeterId), told(PartNumber)) as SkuPriceId, cast(null as varchar) as SkuPriceDetails,
-    told(Benefit) as CommitmentDiscountId,
+    Quantity as PricingQuantity, Unit as PricingUnit, 'Microsoft' as ProviderName, Region as RegionId,
+    lower(Resource) as ResourceId,
+    coalesce(MeterCategory, Service) as ServiceName, cast(null as varchar) as SkuPriceDetails,
+    Benefit as CommitmentDiscountId,
     case
         when lower(Benefit) like '%/microsoft.billingbenefits/%' then 'Savings Plan'
-        when told(Benefit) is not null then 'Reservation'
+        when Benefit is not null then 'Reservation'
     end as CommitmentDiscountType,
     case
-        when told(ChargeType) in ('UnusedReservation', 'UnusedSavingsPlan') then 'Unused'
-        when told(Benefit) is not null and coalesce(told(ChargeType), 'Usage') = 'Usage' then 'Used'
+        when ChargeType in ('UnusedReservation', 'UnusedSavingsPlan') then 'Unused'
+        when Benefit is not null and coalesce(ChargeType, 'Usage') = 'Usage' then 'Used'
     end as CommitmentDiscountStatus,
-    cast(null as varchar) as CommitmentProgramEligibilityDetails, braced(told(raw.Tags)) as Tags,
+    cast(null as varchar) as CommitmentProgramEligibilityDetails, braced(raw.Tags) as Tags,
     coalesce(
-        member(braced(told(AdditionalInfo)), '$.ServiceType'), member(braced(told(AdditionalInfo)), '$.servicetype')
+        member(braced(AdditionalInfo), '$.ServiceType'), member(braced(AdditionalInfo), '$.servicetype')
     ) as InstanceType
 from raw
 left join mapped as category

@@ -1,5 +1,5 @@
--- What a cell says. FOCUS allows null only as an empty cell; publishers also write the word.
-create or replace macro told(cell) as
+-- What CSV's reader does by itself: the words that publishers write for null.
+create or replace macro nullif_told(cell) as
     case when cell in ('', 'NULL', 'null', 'None') then null else cell end;
 
 -- A decimal, or null where the cell is none. `$1,234.50 ` is read, `1.234,50` and `1_000` are not.
@@ -23,7 +23,9 @@ create or replace macro instant(cell) as
             when regexp_matches(cell, '^[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}$') then try_strptime(cell, '%m/%d/%Y')
             when regexp_matches(cell, '^[0-9]{1,2}/[0-9]{1,2}/[0-9]{2}$') then try_strptime(cell, '%m/%d/%y')
         end
-        else cast(timezone('UTC', try_cast(cell as timestamptz)) as timestamp)
+        when contains(substr(cell, 11), '+') or contains(substr(cell, 11), '-')
+            then cast(timezone('UTC', try_cast(cell as timestamptz)) as timestamp)
+        else try_cast(cell as timestamp)  -- it takes a Z, and would ignore an offset
     end;
 
 -- Azure leaves out the braces of JSON now and then.

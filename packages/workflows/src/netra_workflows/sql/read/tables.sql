@@ -4,15 +4,14 @@ create table source (
 create table mapped (format varchar, focus_column varchar, found varchar, focus varchar);
 create table refusal (source_id integer, record bigint, line bigint, reason varchar);
 create table meter (
-    meter_id ubigint, provider varchar, service varchar, service_category varchar, description varchar,
-    sku_price varchar, unit varchar, instance_type varchar, resource_type varchar, publisher varchar,
-    frequency varchar, pricing varchar, model varchar, token_direction varchar, token_cache varchar
+    meter_id ubigint, provider varchar, service varchar, description varchar, unit varchar,
+    instance_type varchar, frequency varchar, pricing varchar, model varchar, token_direction varchar, token_cache varchar
 );
 create table charge (
     source_id integer, record bigint, meter_id ubigint, account varchar, currency varchar,
     period_start timestamp, started timestamp, ended timestamp, day date, weekday tinyint,
     category varchar, correction boolean, billed decimal(38, 18), effective decimal(38, 18),
-    listed decimal(38, 18), quantity decimal(38, 18), region varchar, resource varchar, commitment varchar,
+    quantity decimal(38, 18), region varchar, resource varchar, commitment varchar,
     commitment_kind varchar, commitment_status varchar, eligible varchar, tagged boolean
 );
 create table contract (

@@ -1,0 +1,58 @@
+"""Calls that must type-check; never executed."""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import assert_type
+
+from netra_workflows import (
+    Advice,
+    Analysis,
+    AnalysisPolicy,
+    Bills,
+    Finding,
+    Ingested,
+    InventoryFinding,
+    Offer,
+    Refusal,
+    TokenSpend,
+    analyse,
+    findings_csv,
+    markdown,
+    read_inventory,
+    read_prices,
+    read_requests,
+    recommend,
+    token_spend,
+)
+
+
+def calls(path: Path) -> None:
+    with Bills.opened(path, memory_mb=512, threads=2) as bills:
+        assert_type(bills, Bills)
+        read = bills.ingest(path, name="march")
+        assert_type(read, Ingested)
+        for refusal in bills.refusals("march"):
+            assert_type(refusal, Refusal)
+        inventory = read_inventory([path], as_of=datetime(2026, 1, 1, tzinfo=UTC))
+        assert_type(inventory, tuple[InventoryFinding, ...])
+        offer = Offer(
+            provider="AWS",
+            programme="ours",
+            scope="all",
+            months=12,
+            discount=Decimal("0.3"),
+            basis="our contract",
+        )
+        analysis = analyse(bills, AnalysisPolicy(offers=(offer,)), inventory=inventory)
+        assert_type(analysis, Analysis)
+        assert_type(analysis.findings, tuple[Finding, ...])
+    models = read_prices(path)
+    spend = token_spend("a", read_requests(path), models["m"], models, as_of=date(2026, 1, 1))
+    assert_type(spend, TokenSpend)
+    advice = recommend(analysis, inventory=inventory, tokens=[spend])
+    assert_type(advice, Advice)
+    assert_type(markdown(advice, analysis, [read]), str)
+    assert_type(findings_csv(analysis), str)
+    analysis.findings = ()  # type: ignore[misc]  # frozen
+    bills.ingest("a path")  # type: ignore[arg-type]
