@@ -8,7 +8,7 @@ import io
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from netra_workflows.errors import BillUnreadable
 
@@ -55,7 +55,7 @@ def peek(path: Path) -> Peek:
     return Peek(*_header(path.name, begin), sha256)
 
 
-def _scanned(bill: str, whole: IO[bytes] | io.RawIOBase) -> bytes:
+def _scanned(bill: str, whole: gzip.GzipFile | io.FileIO) -> bytes:
     """Read all pieces; give the first megabyte."""
     begin, behind = b"", 0
     while piece := whole.read(_PIECE):

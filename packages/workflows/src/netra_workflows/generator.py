@@ -283,3 +283,7 @@ def main() -> None:
     print(
         f"{chosen.path}: generated with seed {labels.seed}, no real bill; {labels.rows} rows, {planted} anomalies"
     )
+
+
+if __name__ == "__main__":
+    main()
