@@ -1,9 +1,13 @@
 """What the tests of agents share: workers and orchestrators on the test's own services, and screens."""
 
 import asyncio
+import json
+import sys
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_agents import AgentsPolicy, Caller, Orchestrator, Plan, RunId, TenantId, Tier, UserId, Worker
+from netra_fixtures import IsolatedEnvironment, PostgresEndpoint, RedisEndpoint, within
 
 settings.register_profile(
     "netra", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -102,3 +107,37 @@ def rows(engine: AsyncEngine) -> Callable[..., Awaitable[list[dict[str, Any]]]]:
             return [dict(row) for row in found.mappings()]
 
     return read
+
+
+@pytest.fixture
+async def start_worker(
+    postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str,
+    environment: IsolatedEnvironment,
+) -> AsyncIterator[Callable[..., Awaitable[Process]]]:  # fmt: skip
+    """Start a worker process, by the command that operators use, and give it once it is ready."""
+    started: list[Process] = []
+
+    async def start(**told: str) -> Process:
+        environment.set("NETRA_AGENTS_DATABASE_URL", postgres_endpoint.url())
+        environment.set("NETRA_AGENTS_REDIS_URL", redis_endpoint.url)
+        environment.set("NETRA_AGENTS_NAMESPACE", namespace)
+        environment.set("NETRA_AGENTS_EQUIPMENT", "at_work:equipment")
+        environment.set("PYTHONPATH", str(Path(__file__).parent))
+        for name, value in told.items():
+            environment.set(name, value)
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).with_name("netra-agents")), "worker", stdout=PIPE,
+            env=environment.for_process(),
+        )  # fmt: skip
+        started.append(process)
+        assert process.stdout is not None
+        async with within(seconds=60):
+            line = await process.stdout.readline()
+        assert json.loads(line)["event"] == "ready", line
+        return process
+
+    yield start
+    for process in started:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

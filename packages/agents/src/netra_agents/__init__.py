@@ -36,6 +36,7 @@ from netra_agents.run import (
     Tier,
     UserId,
 )
+from netra_agents.settings import Equipment, WorkerSettings
 from netra_agents.worker import Worker
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Difference",
     "Engine",
     "EngineUnavailable",
+    "Equipment",
     "EventSink",
     "InvalidInput",
     "KeyReused",
@@ -81,5 +83,6 @@ __all__ = [
     "Turn",
     "UserId",
     "Worker",
+    "WorkerSettings",
     "sequence",
 ]
