@@ -64,13 +64,14 @@ async def test_runs_outlive_any_of_three_workers(
             key = (row["run"], row["name"])
             if key not in recorded:
                 recorded[key] = (await asked(redis_client, namespace, row["run"]))[row["name"]]
-        workers.append(await start_worker())
+        another = asyncio.create_task(start_worker())
         for n, run in enumerate(runs):
             result = await orchestrator.result(mixed, run, caller=alice, within=timedelta(seconds=60))
             assert result.n == outcome(n)
             taken_up = (await orchestrator.find(run, caller=alice)).attempts > 1
             if taken_up and {"id": run} in held:
                 took.append(monotonic() - killed)
+        workers.append(await another)
 
     for (run, step), times in recorded.items():
         assert (await asked(redis_client, namespace, run))[step] == times, (

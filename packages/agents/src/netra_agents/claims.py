@@ -24,7 +24,7 @@ _BEAT = Statement(
 )
 _RECOVER = Statement("select run, what, view from agents.recover(:me, :namespace, :most)")
 _COLUMNS: Final = (
-    "c.id, c.tenant, c.user_id, c.tier, c.plan, c.version, c.plan_key, c.input::text as input, c.attempts,"
+    "c.id, c.tenant, c.user_id, c.tier, c.plan, c.version, c.plan_key, c.input::text as input, c.claims,"
     " c.cancel_requested, c.told, c.sent,"
     " extract(epoch from c.due_at - clock_timestamp())::float8 as left_s"
 )
@@ -74,7 +74,7 @@ class Claim:
     version: str
     plan_key: str
     input: JsonValue
-    attempts: int
+    claims: int
     cancel_requested: bool
     left: timedelta
     told: int
@@ -198,6 +198,6 @@ def _claim(row: Any) -> Claim:
     caller = Caller(tenant=TenantId(row["tenant"]), user=UserId(row["user_id"]), tier=Tier(row["tier"]))
     return Claim(
         RunId(row["id"]), caller, row["plan"], row["version"], row["plan_key"], from_json(row["input"]),
-        row["attempts"], row["cancel_requested"], timedelta(seconds=row["left_s"]), row["told"], row["sent"],
+        row["claims"], row["cancel_requested"], timedelta(seconds=row["left_s"]), row["told"], row["sent"],
         row["view"],
     )  # fmt: skip

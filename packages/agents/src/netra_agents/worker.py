@@ -127,6 +127,7 @@ class Worker:
             self._durable.drop(run)
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()), timeout=grace)
+        await self._background.close()  # a beat after the farewell would be a life sign of nobody
         await self._outbox.drain(min(grace, self._policy.deadline.total_seconds()))
         await self._screen.finish()
         with suppress(StoreUnavailable):  # it lapses
@@ -185,7 +186,7 @@ class Worker:
             carrying = await self._prepared(claim)
             writing = asyncio.create_task(carrying.journal.write())
             try:
-                await self._durable.carry(claim.id, before=claim.attempts > 1)
+                await self._durable.carry(claim.id, before=claim.claims > 1)
                 if carrying.cancelled and not carrying.lost:
                     await carrying.end(CANCELLED)
             finally:
@@ -212,7 +213,7 @@ class Worker:
             claim, self._claims, self._outbox, self._screen, linger=self._policy.linger, lost=lost
         )
         done: list[StepRecord] = []
-        if claim.attempts > 1:
+        if claim.claims > 1:
             self._outbox.put(claim.id, await self._claims.untold(claim.id))
             done = [_record(row) for row in await self._claims.done(claim.id)]
         carrying = Carrying(

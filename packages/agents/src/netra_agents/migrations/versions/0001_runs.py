@@ -8,6 +8,7 @@ branch_labels = None
 depends_on = None
 
 # A run that runs is carried by its `executor`; where that is null it is adrift, and any worker's to take up.
+# `claims` counts who took it up, `attempts` those of them that it may have taken down.
 # `sent` is the number of the last event that the sink took, of `told` that there are.
 RUN = """
 create table agents.run (
@@ -26,6 +27,7 @@ create table agents.run (
     state text not null check (state in
         ('queued', 'running', 'parked', 'completed', 'failed', 'timed_out', 'cancelled')),
     executor uuid,
+    claims integer not null default 0,
     attempts integer not null default 0,
     cancel_requested boolean not null default false,
     created_at timestamptz not null default clock_timestamp(),
@@ -336,8 +338,8 @@ begin
         where w.place + coalesce(b.n, 0) <= w.tenant_limit
         order by rank, priority desc, created_at limit room
     )
-    update agents.run u set state = 'running', executor = me, attempts = u.attempts + 1, revision = u.revision + 1,
-        started_at = coalesce(u.started_at, clock_timestamp())
+    update agents.run u set state = 'running', executor = me, claims = u.claims + 1,
+        attempts = u.attempts + 1, revision = u.revision + 1, started_at = coalesce(u.started_at, clock_timestamp())
     from picked p where u.id = p.id returning u.*;
 end
 $$
