@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import create_async_engine
 
-from netra_agents import Agent, Plan, PlanRefused, Step, Turn, sequence
+from netra_agents import Agent, Plan, PlanRefused, Step, Turn, Worker, sequence
 from netra_agents.binding import fits
 
 from .computing import ADD, SUM, Maybe, Number, Numbers, fan
@@ -148,3 +150,12 @@ def test_a_plan_that_was_changed_has_another_key(changed: Plan[Any, Any]) -> Non
 def test_types_are_compared_as_values_are(given: Any, wanted: Any, expected: bool) -> None:
     """Each value of the one type has to be one of the other, or the plan would fail when it runs."""
     assert fits(given, wanted) is expected
+
+
+def test_two_shapes_of_one_version_are_refused() -> None:
+    """A changed plan needs another version, and who forgets it is told at once."""
+    engine = create_async_engine("postgresql+asyncpg://nobody@nowhere/nothing")
+    plans = [Plan("quick", Number, Number, [Step(name, ADD)]) for name in ("a", "b")]
+
+    with pytest.raises(ValueError, match="another version"):
+        Worker(plans=plans, engine=engine, redis=Redis(), namespace="netra")

@@ -1,8 +1,11 @@
 """Tasks that go on for as long as their owner does; one that ends by itself is noticed."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Background:
@@ -44,3 +47,5 @@ class Background:
             self._tasks.discard(task)
             self._broken = task
             self._over.set()
+            error = None if task.cancelled() else task.exception()
+            _log.error("a task in the background ended", exc_info=error)

@@ -36,6 +36,7 @@ class Journal:
         self._events: list[Event] = []
         self._some = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
+        self.ending = False
         self.over = False
 
     def tell(self, event: Event) -> None:
@@ -64,6 +65,7 @@ class Journal:
 
     async def finish(self, ending: Ending, events: Iterable[Event]) -> None:
         """Write how the run ended, with all that was noted before."""
+        self.ending = True  # from here on the note itself says whether the run is another's
         self._events += events
         await self._flush(ending)
 

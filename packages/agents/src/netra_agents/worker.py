@@ -155,7 +155,7 @@ class Worker:
     async def _beat(self) -> None:
         held = await self._claims.beat()
         for run, carrying in list(self._carried.items()):
-            if run not in held and not carrying.journal.over:
+            if run not in held and not carrying.journal.ending:
                 self._lose(carrying)
             elif held.get(run):
                 self._cancel(run)
@@ -239,7 +239,7 @@ class Worker:
 
     def _cancel(self, run: RunId) -> None:
         carrying = self._carried.get(run)
-        if carrying is not None and not carrying.cancelled and not carrying.journal.over:
+        if carrying is not None and not carrying.cancelled and not carrying.journal.ending:
             carrying.cancelled = True
             self._durable.drop(run)
 
