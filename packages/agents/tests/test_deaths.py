@@ -6,14 +6,15 @@ from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from netra_agents import Caller, Orchestrator, RunId
-from netra_fixtures import Goal, Tier, business_value
+from netra_agents import Caller, Orchestrator, RunId, RunState
+from netra_fixtures import Goal, Tier, business_value, eventually, within
 
 from .at_work import WIDE, Piece, outcome, plans
 
@@ -34,6 +35,18 @@ async def asked(redis: Redis, namespace: str, run: RunId) -> Counter[str]:
     return Counter({name.decode(): int(times) for name, times in found.items()})
 
 
+async def in_order(redis: Redis, namespace: str, run: RunId) -> None:
+    """Check what the sink was told of a run: one start first, one end last, stage after stage between them."""
+    told = [one.decode() for one in await redis.lrange(f"{namespace}:told:{run}", 0, -1)]
+    once = [one.split(" ") for one in dict.fromkeys(told)]
+    assert len({event_id for event_id, _ in once}) == len(once), "an id stands for two events"
+    kinds = [kind for _, kind in once]
+    thinking = [event_id.split("/")[1] for event_id, kind in once if kind == "agent_thinking"]
+    assert kinds == ["agent_started", *["agent_thinking"] * (WIDE + 2), "agent_completed"]
+    assert (thinking[0], thinking[-1]) == ("first", "last")
+    assert sorted(thinking[1:-1]) == [f"side{number}" for number in range(WIDE)]
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.soak)])
 async def test_runs_outlive_any_of_three_workers(
@@ -44,6 +57,7 @@ async def test_runs_outlive_any_of_three_workers(
     mixed = plans(redis_client, namespace)[0]
     workers = list(await asyncio.gather(*(start_worker() for _ in range(3))))
     recorded: dict[tuple[RunId, str], int] = {}
+    all_runs: list[RunId] = []
     took: list[float] = []
 
     for _ in range(kills):
@@ -51,6 +65,7 @@ async def test_runs_outlive_any_of_three_workers(
             await orchestrator.start(mixed, Piece(n=n, ms=rng.choice([5, 40])), caller=alice)
             for n in range(RUNS)
         ]
+        all_runs += runs
         await asyncio.sleep(rng.uniform(0, 0.4))
         victim = workers.pop(rng.randrange(len(workers)))
         held = await rows(
@@ -81,7 +96,75 @@ async def test_runs_outlive_any_of_three_workers(
     assert steps == [{"state": "completed", "n": kills * RUNS * (WIDE + 3)}]
     twice = "select 1 from agents_engine.operation_outputs group by workflow_uuid, function_id having count(*) > 1"
     assert await rows(twice) == []
+    for run in all_runs:
+        await eventually(partial(in_order, redis_client, namespace, run), seconds=30)
     told = ("seconds from a death to the end of a run that was taken over", [round(one, 2) for one in took])
     request.node.user_properties.append(told)
     with capsys.disabled():
         print(f"\n{told[0]}: {told[1]}")
+
+
+@pytest.mark.timeout(180)
+async def test_a_run_is_not_gone_on_with_by_another_version_of_its_plan(
+    start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller
+) -> None:
+    """Half of one recipe and half of another make no meal: the run is set aside until its own version is back."""
+    mixed = plans(redis_client, namespace)[0]
+    old = await start_worker()
+    run = await orchestrator.start(mixed, Piece(n=1, ms=60_000), caller=alice, within=timedelta(hours=1))
+
+    async def begun() -> None:
+        assert await asked(redis_client, namespace, run) == {"first": 1}
+
+    async def set_aside() -> None:
+        found = await orchestrator.find(run, caller=alice)
+        assert (found.state, found.error) == (RunState.PARKED, "PlanChanged")
+        assert [one.id for one in await orchestrator.parked()] == [run]
+        assert await orchestrator.check_consistency() == []
+
+    await eventually(begun, seconds=30)
+    old.kill()
+    await start_worker(PLAN_VERSION="2")
+    await eventually(set_aside, seconds=60)
+    assert await asked(redis_client, namespace, run) == {"first": 1}
+
+    await start_worker(PLAN_VERSION="1")
+    await orchestrator.release(run, within=timedelta(hours=1))
+
+    async def taken_up() -> None:
+        assert await asked(redis_client, namespace, run) == {"first": 2}
+
+    await eventually(taken_up, seconds=60)
+    await orchestrator.cancel(run, caller=alice)
+
+
+@pytest.mark.timeout(180)
+async def test_a_run_that_takes_its_workers_down_is_set_aside(
+    start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller
+) -> None:
+    """One poisoned request costs two workers, and not one after another for ever."""
+    lethal = plans(redis_client, namespace)[1]
+    workers = await asyncio.gather(*(start_worker(NETRA_AGENTS_POLICY__MOST_ATTEMPTS="2") for _ in range(3)))
+
+    run = await orchestrator.start(lethal, Piece(n=1), caller=alice)
+
+    async def set_aside() -> None:
+        found = await orchestrator.find(run, caller=alice)
+        assert (found.state, found.error, found.attempts) == (RunState.PARKED, "WorkersLost", 2)
+
+    await eventually(set_aside, seconds=60)
+    assert await asked(redis_client, namespace, run) == {"only": 2}
+    async with within(seconds=10):
+        dead = [worker for worker in workers if worker.returncode is not None or await ended(worker)]
+    assert len(dead) == 2
+    await orchestrator.cancel(run, caller=alice)
+    assert (await orchestrator.find(run, caller=alice)).state is RunState.CANCELLED
+
+
+async def ended(process: Process) -> bool:
+    """Tell whether a process ended."""
+    try:
+        await asyncio.wait_for(process.wait(), 1)
+    except TimeoutError:
+        return False
+    return True
