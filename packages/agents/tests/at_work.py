@@ -2,9 +2,11 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import redis
 from pydantic import BaseModel, JsonValue
 from redis.asyncio import Redis
 
@@ -78,12 +80,30 @@ def outcome(n: int) -> int:
     return WIDE * (n + 2) + 1
 
 
+def tell_connections(settings: WorkerSettings) -> None:
+    """Note every address that this process looks up or connects to from now on, in a set in Redis."""
+    noting = redis.Redis.from_url(settings.redis_url.get_secret_value())
+    noting.ping()
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        if event in ("socket.connect", "socket.getaddrinfo"):
+            address = arguments[1] if event == "socket.connect" else arguments[0]
+            where = address[0] if isinstance(address, tuple) else address
+            noting.sadd(f"{settings.namespace}:connected", str(where).partition("/.s.PGSQL")[0])
+
+    sys.addaudithook(hear)
+
+
 @asynccontextmanager
 async def equipment(settings: WorkerSettings) -> AsyncIterator[Equipment]:
     """Open what a worker process works with."""
-    redis = Redis.from_url(settings.redis_url.get_secret_value())
+    client = Redis.from_url(settings.redis_url.get_secret_value())
+    if "TELLS_CONNECTIONS" in os.environ:
+        tell_connections(settings)
     version = os.environ.get("PLAN_VERSION", "1")
     try:
-        yield Equipment(plans=plans(redis, settings.namespace, version), sink=Sink(redis, settings.namespace))
+        yield Equipment(
+            plans=plans(client, settings.namespace, version), sink=Sink(client, settings.namespace)
+        )
     finally:
-        await redis.aclose()
+        await client.aclose()

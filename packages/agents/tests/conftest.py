@@ -117,7 +117,7 @@ async def start_worker(
     """Start a worker process, by the command that operators use, and give it once it is ready."""
     started: list[Process] = []
 
-    async def start(**told: str) -> Process:
+    async def start(*before: str, **told: str) -> Process:
         environment.set("NETRA_AGENTS_DATABASE_URL", postgres_endpoint.url())
         environment.set("NETRA_AGENTS_REDIS_URL", redis_endpoint.url)
         environment.set("NETRA_AGENTS_NAMESPACE", namespace)
@@ -126,7 +126,7 @@ async def start_worker(
         for name, value in told.items():
             environment.set(name, value)
         process = await asyncio.create_subprocess_exec(
-            str(Path(sys.executable).with_name("netra-agents")), "worker", stdout=PIPE,
+            *before, str(Path(sys.executable).with_name("netra-agents")), "worker", stdout=PIPE,
             env=environment.for_process(),
         )  # fmt: skip
         started.append(process)
