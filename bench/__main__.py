@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import agents
 import auth
 import config
 import gateway
@@ -65,6 +66,7 @@ SUBJECTS: dict[str, Callable[[Subject], Iterator[Figure]]] = {
     "gateway": gateway.measure,
     "tools": tools.measure,
     "workflows": workflows.measure,
+    "agents": agents.measure,
 }
 
 
