@@ -163,7 +163,7 @@ def _steps(
             lambda: runner.run(ours(chain, "s0", f"s{CHAIN - 1}", CHAIN - 1)),
             lambda: runner.run(ours(fan, "side0", "join", 1)),
             lambda: runner.run(plain()),
-            turns=25, seconds=25, warmup=2,
+            turns=25, seconds=15, warmup=2,
         )  # fmt: skip
         yield subject.figure("durable step of a run", step, [("a bare step of DBOS", reference)], limit=STEP)
         yield subject.figure(
@@ -173,31 +173,43 @@ def _steps(
         runner.run(worker.__aexit__(None, None, None))
 
 
-@asynccontextmanager
-async def working(kit: Kit, count: int, namespace: str) -> AsyncIterator[list[Process]]:
-    """Start worker processes, and kill them afterwards."""
-    told = plainly(
-        os.environ, NETRA_AGENTS_DATABASE_URL=kit.database.endpoint.url(), NETRA_AGENTS_NAMESPACE=namespace,
-        NETRA_AGENTS_REDIS_URL=kit.redis.endpoint.url, NETRA_AGENTS_EQUIPMENT="agents:equipment",
-        PYTHONPATH=str(Path(__file__).parent),
-    )  # fmt: skip
-    started: list[Process] = []
+class Workers:
+    """Worker processes of this subject."""
 
-    async def start() -> None:
+    def __init__(self, kit: Kit) -> None:
+        self._told = plainly(
+            os.environ, NETRA_AGENTS_DATABASE_URL=kit.database.endpoint.url(), NETRA_AGENTS_NAMESPACE="bench",
+            NETRA_AGENTS_REDIS_URL=kit.redis.endpoint.url, NETRA_AGENTS_EQUIPMENT="agents:equipment",
+            PYTHONPATH=str(Path(__file__).parent),
+        )  # fmt: skip
+        self.running: dict[int, Process] = {}
+
+    async def start(self) -> None:
+        """Start one, and wait until it is ready."""
         command = str(Path(sys.executable).with_name("netra-agents"))
-        process = await asyncio.create_subprocess_exec(command, "worker", stdout=PIPE, env=told)
-        started.append(process)
+        process = await asyncio.create_subprocess_exec(command, "worker", stdout=PIPE, env=self._told)
+        self.running[process.pid] = process
         assert process.stdout is not None
         await process.stdout.readline()
 
+    async def kill(self, pid: int) -> None:
+        """Kill one."""
+        process = self.running.pop(pid)
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@asynccontextmanager
+async def working(kit: Kit, count: int) -> AsyncIterator[Workers]:
+    """Start worker processes, and kill them afterwards."""
+    workers = Workers(kit)
     try:
-        await asyncio.gather(*(start() for _ in range(count)))
-        yield started
+        await asyncio.gather(*(workers.start() for _ in range(count)))
+        yield workers
     finally:
-        for process in started:
-            if process.returncode is None:
-                process.kill()
-            await process.communicate()
+        for pid in list(workers.running):
+            await workers.kill(pid)
 
 
 def _throughput(
@@ -213,9 +225,9 @@ def _throughput(
         return BATCH / (time.perf_counter() - began)
 
     async def with_workers(count: int) -> list[float]:
-        async with working(kit, count, "bench"):
+        async with working(kit, count):
             await rate()
-            return [await rate() for _ in range(5)]
+            return [await rate() for _ in range(3)]
 
     one, two = runner.run(with_workers(1)), runner.run(with_workers(2))
     yield subject.figure("runs of three steps, two workers", two, [("one worker", one)], unit="1/s")
@@ -238,21 +250,22 @@ def _takeovers(
                 return int(found[0])
             await asyncio.sleep(0.01)
 
-    async def once() -> float:
-        async with working(kit, 2, "bench") as workers:
-            run = await orchestrator.start(chain, Number(n=1, s=30), caller=CALLER)
-            pid = await who(run, 1)
-            await asyncio.sleep(1.5)  # so that the other has watched for longer than a lapse
-            [victim] = [worker for worker in workers if worker.pid == pid]
-            began = time.perf_counter()
-            victim.kill()
-            await who(run, 2)
-            took = (time.perf_counter() - began) * 1000
-            await orchestrator.cancel(run, caller=CALLER)
-        return took
+    async def deaths() -> list[float]:
+        took = []
+        async with working(kit, 2) as workers:
+            for _ in range(3 if subject.quick else DEATHS):
+                run = await orchestrator.start(chain, Number(n=1, s=30), caller=CALLER)
+                pid = await who(run, 1)
+                await asyncio.sleep(1.5)  # so that the other has watched for longer than a lapse
+                began = time.perf_counter()
+                await workers.kill(pid)
+                await who(run, 2)
+                took.append((time.perf_counter() - began) * 1000)
+                await orchestrator.cancel(run, caller=CALLER)
+                await workers.start()
+        return sorted(took)
 
-    deaths = 3 if subject.quick else DEATHS
-    took = sorted(runner.run(once()) for _ in range(deaths))
+    took = runner.run(deaths())
     lapse = AgentsPolicy().lapse / timedelta(milliseconds=1)
     yield subject.figure(
         "takeover of a dead worker's run, p50", took, [("the lapse", [lapse])], limit=TAKEOVER

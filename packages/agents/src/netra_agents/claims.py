@@ -28,12 +28,19 @@ _COLUMNS: Final = (
     " c.cancel_requested, c.told, c.sent,"
     " extract(epoch from c.due_at - clock_timestamp())::float8 as left_s"
 )
-_CLAIM = Statement(
-    f"select {_COLUMNS}, agents.view_of(cast(row(c.*) as agents.run)) as view"
+
+
+def _statement(sql: str) -> Statement:
+    """Write out what two statements share."""
+    return Statement(sql.replace("@columns", _COLUMNS))
+
+
+_CLAIM = _statement(
+    "select @columns, agents.view_of(cast(row(c.*) as agents.run)) as view"
     " from agents.claim(:me, :namespace, :plans, :most, :room) c"
 )
-_MINE = Statement(
-    f"select {_COLUMNS}, agents.view_of(c) as view from agents.run c"
+_MINE = _statement(
+    "select @columns, agents.view_of(c) as view from agents.run c"
     " where c.executor = :me and c.state = 'running' and c.id = any(:runs)"
 )
 _NOTE = Statement(

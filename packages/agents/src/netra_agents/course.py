@@ -10,7 +10,7 @@ from pydantic import JsonValue, TypeAdapter
 from netra_agents.binding import INPUT, Source
 from netra_agents.plan import OnFailure, Plan, Step
 from netra_agents.run import RunState, StepState
-from netra_agents.turn import StepRecord, skipped, written
+from netra_agents.turn import StepRecord, skipped
 
 _RECORDS: TypeAdapter[list[StepRecord]] = TypeAdapter(list[StepRecord])
 Once = Callable[[str, Callable[[], Awaitable[str]]], Awaitable[str]]
@@ -78,7 +78,7 @@ def _taking(ready: list[tuple[Step, Any]], steps: Steps) -> Callable[[], Awaitab
     async def together() -> str:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(steps.take(step, value)) for step, value in ready]
-        return written([task.result() for task in tasks])
+        return _RECORDS.dump_json([task.result() for task in tasks]).decode()
 
     return together
 

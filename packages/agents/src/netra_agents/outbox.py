@@ -15,7 +15,7 @@ from netra_agents.run import RunId
 
 _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 5.0
-_ACKNOWLEDGE_S: Final = 0.05
+_ACKNOWLEDGE_S: Final = 0.25  # what a crash makes come again, under its id
 _log: Final = logging.getLogger(__name__)
 
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
 from uuid import UUID
 
 from pydantic import JsonValue
@@ -14,18 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from netra_agents.database import Database, Statement
 from netra_agents.run import Caller, Run, RunId, RunState, StepResult, StepState, TenantId
 
-_STEPS: Final = (
-    "insert into agents.step (run, name, position, agent, version) select r.id, s.name, s.position, s.agent,"
-    " s.version from added r, json_to_recordset(cast(:steps as json))"
-    " as s(name text, position integer, agent text, version text)"
-)
 _ADD = Statement(
     "with added as (insert into agents.run (id, namespace, tenant, user_id, tier, priority, tenant_limit, plan,"
     " version, plan_key, input, idempotency_key, state, due_at) values (:id, :namespace, :tenant, :user, :tier,"
     " :priority, :tenant_limit, :plan, :version, :plan_key, cast(:input as json), :key, 'queued',"
     " clock_timestamp() + cast(:within as interval)) on conflict (namespace, tenant, idempotency_key)"
-    " where idempotency_key is not null do nothing returning id)"
-    f", steps as ({_STEPS} returning run)"
+    " where idempotency_key is not null do nothing returning id),"
+    " steps as (insert into agents.step (run, name, position, agent, version)"
+    " select r.id, s.name, s.position, s.agent, s.version from added r, json_to_recordset(cast(:steps as json))"
+    " as s(name text, position integer, agent text, version text) returning run)"
     " select id, pg_notify('agents', cast(:namespace as text) || ' new ' || id) from added"
 )
 _VIEW = Statement(

@@ -10,7 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue
 from netra_agents.agent import AnyAgent, Tools
 from netra_agents.errors import AgentError
 from netra_agents.events import Event, Numbered
-from netra_agents.payload import Misfit, canonical, words
+from netra_agents.payload import Misfit, words
 from netra_agents.plan import Step
 from netra_agents.run import Caller, RunId, StepState
 
@@ -148,8 +148,3 @@ def _told(error: Exception) -> tuple[str, str]:
     if isinstance(error, AgentError):
         return type(error).__name__, words(str(error), longest=_LONGEST)
     return words(type(error).__name__, longest=200), "it raised what it has no words for"
-
-
-def written(records: list[StepRecord]) -> str:
-    """Write the records of a stage as JSON."""
-    return canonical([record.model_dump(mode="json") for record in records], limit_bytes=2**30)
