@@ -1,10 +1,12 @@
 """Several agents work together on one request, in sequence and side by side, whatever fails on the way."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
@@ -17,6 +19,8 @@ from netra_agents import (
     Plan,
     RetryPolicy,
     RunFailed,
+    RunId,
+    RunState,
     Step,
     StepState,
     Turn,
@@ -182,12 +186,15 @@ async def test_workflow_state_consistency_across_services(
         await go_on.wait()
         return given
 
+    def key(run: RunId) -> str:
+        return f"{namespace}:agents:run:{run}"
+
     plan = Plan(
         "gated", Number, Number, [Step("a", ADD), Step("gate", Agent("gate", gate, Number, Number), "a")]
     )
     quick = Plan("quick", Number, Number, [Step("a", ADD)])
     await open_worker(plan, quick)
-    done = [await orchestrator.start(quick, Number(n=n), caller=alice) for n in range(3)]
+    done = [await orchestrator.start(quick, Number(n=n), caller=alice) for n in range(5)]
     for run in done:
         await orchestrator.result(quick, run, caller=alice, within=SOON)
     going = await orchestrator.start(plan, Number(n=1), caller=alice)
@@ -204,20 +211,27 @@ async def test_workflow_state_consistency_across_services(
         assert [(step.name, step.state.value) for step in steps] == [("a", "completed"), ("gate", "running")]
 
     await eventually(shown, seconds=10)
-    kept = {run: await redis_client.get(f"{namespace}:agents:run:{run}") for run in [*done, going]}
-    await redis_client.delete(f"{namespace}:agents:run:{done[0]}")
-    older = kept[done[1]].replace(b'"state" : "completed"', b'"state" : "running"')
-    await redis_client.set(f"{namespace}:agents:run:{done[1]}", older)
-    await redis_client.set(f"{namespace}:agents:run:{done[2]}", kept[done[2]].replace(b"acme", b"else"))
-    await redis_client.set(f"{namespace}:agents:run:00000000-0000-0000-0000-000000000001", kept[going])
+    kept = {run: await redis_client.get(key(run)) for run in [*done, going]}
+    stranger = RunId(UUID(int=1))
+    ahead = re.sub(rb'"revision" : [0-9]+', b'"revision" : 99', kept[done[3]])
+    await redis_client.delete(key(done[0]))
+    await redis_client.set(key(done[1]), kept[done[1]].replace(b"completed", b"running"))
+    await redis_client.set(key(done[2]), b"no view at all")
+    await redis_client.set(key(done[3]), ahead)
+    await redis_client.set(key(done[4]), re.sub(rb'"revision" : [0-9]+', b'"revision" : 1', kept[done[4]]))
+    await redis_client.set(key(stranger), kept[going])
 
     found = {difference.run: difference.what for difference in await orchestrator.check_consistency()}
-    assert [found.pop(run) for run in done] == ["missing", "other", "other"]
-    assert list(found.values()) == ["orphaned"]
-    await redis_client.flushall()
-    assert await orchestrator.rebuild_view() == 4
+    assert [found[run] for run in [*done, stranger]] == [
+        "missing", "other", "other", "ahead", "behind", "orphaned",
+    ]  # fmt: skip
+    assert (await orchestrator.show(done[2], caller=alice)).state is RunState.COMPLETED
+    assert await orchestrator.rebuild_view() == 6
     await consistent()
-    assert {run: await redis_client.get(f"{namespace}:agents:run:{run}") for run in kept} == kept
+    await redis_client.flushall()
+    assert await orchestrator.rebuild_view() == 6
+    await consistent()
+    assert {run: await redis_client.get(key(run)) for run in kept} == kept
     go_on.set()
     await orchestrator.result(plan, going, caller=alice, within=SOON)
     await eventually(consistent, seconds=10)

@@ -41,7 +41,7 @@ class Carrying:
         claim = self.claim
         self.journal.tell(events.started(claim.id, claim.plan, claim.version))
         ending = TIMED_OUT
-        if claim.cancel_requested:
+        if claim.cancel_requested or self.cancelled:
             ending = CANCELLED
         elif claim.left.total_seconds() > 0:
             ending = await self._ending(once)
@@ -58,6 +58,8 @@ class Carrying:
 
     async def take(self, step: Step, value: Any) -> StepRecord:
         """Take a step's turn, unless it was taken before in a stage that was not recorded as a whole."""
+        if self.cancelled:  # an agent before this one may not have listened
+            raise asyncio.CancelledError
         if step.name in self._done:
             return self._done[step.name]
         self._live.add(step.name)

@@ -22,6 +22,7 @@ from netra_agents.run import RunId
 SCHEMA: Final = "agents_engine"
 Work = Callable[[RunId], Awaitable[None]]
 _POLL_S: Final = 0.2
+_GRACE_S: Final = 5.0
 _NAME: Final = "netra-agents"
 _log: Final = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class DbosEngine:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=_GRACE_S)
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as apart:  # its threads may need this loop to end
             with suppress(Exception):

@@ -1,7 +1,7 @@
 """Begin, follow, cancel and list runs: the class that those who want work done hold."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from uuid import UUID, uuid4
 
+from pydantic import ValidationError
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -143,9 +144,9 @@ class Orchestrator:
             [view] = await self._view.read([run])
         except StoreUnavailable:
             view = None
-        if view is None:
+        shown = None if view is None else _read(view)
+        if shown is None:
             return await self.find(run, caller=caller)
-        shown = Run.model_validate_json(view)
         if shown.tenant != caller.tenant:
             raise RunNotFound
         return shown
@@ -205,27 +206,48 @@ class Orchestrator:
             await self._view.show([(run, view)])
 
     async def rebuild_view(self) -> int:
-        """Make the view of every run again; returns how many there are. Safe while workers work."""
+        """Make the view of every run again, and remove those of no run; returns how many there are.
+
+        Safe while workers work.
+        """
         count, last = 0, _FIRST
         while page := await self._store.views(last, most=_PAGE):
             await self._view.show(page)
+            shown = await self._view.read([run for run, _ in page])
+            await self._mend([run for (run, kept), view in zip(page, shown, strict=True) if view != kept])
             count, last = count + len(page), page[-1][0]
+        await self._view.drop(await self._orphans())
         return count
 
     async def check_consistency(self) -> list[Difference]:
         """Compare PostgreSQL and Redis, run by run; what changes meanwhile may be behind for a moment."""
         found: list[Difference] = []
-        known: set[RunId] = set()
         last = _FIRST
         while page := await self._store.views(last, most=_PAGE):
             shown = await self._view.read([run for run, _ in page])
             for (run, kept), view in zip(page, shown, strict=True):
-                known.add(run)
                 if view != kept:
                     found.append(Difference(run, _compared(kept, view)))
             last = page[-1][0]
-        orphans = {run async for run in self._view.all() if run not in known}
-        return found + [Difference(run, "orphaned") for run in sorted(orphans)]
+        return found + [Difference(run, "orphaned") for run in await self._orphans()]
+
+    async def _mend(self, runs: Sequence[RunId]) -> None:
+        """Replace views that are ahead of the record, which a worker's can't be."""
+        truth = await self._store.views_of(runs) if runs else {}
+        for run, kept in truth.items():
+            [view] = await self._view.read([run])
+            if view is not None and _compared(kept, view) == "ahead":
+                await self._view.drop([run])
+                await self._view.show([(run, kept)])
+
+    async def _orphans(self) -> list[RunId]:
+        """Find views of no run."""
+        shown = [run async for run in self._view.all()]
+        orphans: set[RunId] = set()
+        for start in range(0, len(shown), _PAGE):
+            some = shown[start : start + _PAGE]
+            orphans |= set(some) - (await self._store.views_of(some)).keys()
+        return sorted(orphans)
 
     async def _of_key(self, new: NewRun) -> RunId:
         assert new.key is not None, "only a key meets another run"
@@ -267,8 +289,18 @@ async def _woken(news: asyncio.Event, seconds: float) -> None:
         return
 
 
+def _read(view: str) -> Run | None:
+    """Read a view; None where it is garbled."""
+    try:
+        return Run.model_validate_json(view)
+    except ValidationError:
+        return None
+
+
 def _compared(kept: str, view: str | None) -> str:
     if view is None:
         return "missing"
-    there, truth = Run.model_validate_json(view).revision, Run.model_validate_json(kept).revision
-    return "other" if there == truth else "behind" if there < truth else "ahead"
+    there, truth = _read(view), Run.model_validate_json(kept)
+    if there is None or there.revision == truth.revision:
+        return "other"
+    return "behind" if there.revision < truth.revision else "ahead"

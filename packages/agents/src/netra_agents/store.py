@@ -32,6 +32,9 @@ _VIEWS = Statement(
     "select r.id, agents.view_of(r) as view from agents.run r where namespace = :namespace"
     " and id > :after order by id limit :most"
 )
+_KNOWN = Statement(
+    "select r.id, agents.view_of(r) as view from agents.run r where namespace = :namespace and id = any(:runs)"
+)
 _LIST = Statement(
     "select agents.view_of(r) as view from agents.run r where namespace = :namespace and tenant = :tenant"
     " and (cast(:state as text) is null or state = :state) order by created_at desc, id limit :most"
@@ -132,6 +135,11 @@ class RunStore:
         """Return what screens show of all runs, by id, a page after the id *after*."""
         rows = await self._database.execute(_VIEWS, namespace=self._namespace, after=after, most=most)
         return [(RunId(row["id"]), row["view"]) for row in rows]
+
+    async def views_of(self, runs: Sequence[RunId]) -> dict[RunId, str]:
+        """Return what screens show of those of *runs* that there are."""
+        rows = await self._database.execute(_KNOWN, namespace=self._namespace, runs=list(runs))
+        return {RunId(row["id"]): row["view"] for row in rows}
 
     async def of_tenant(self, tenant: TenantId, state: RunState | None, *, most: int) -> list[Run]:
         """Return a tenant's runs, the newest first."""

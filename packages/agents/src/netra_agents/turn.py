@@ -12,7 +12,7 @@ from netra_agents.errors import AgentError
 from netra_agents.events import Event, Numbered
 from netra_agents.payload import Misfit, words
 from netra_agents.plan import Step
-from netra_agents.run import Caller, RunId, StepState
+from netra_agents.run import Caller, RunId, StepState, check_name
 
 _LONGEST: Final = 1_000
 _MOST_EVENTS: Final = 1_000
@@ -66,6 +66,10 @@ class ActingTurn:
     async def tool(self, name: str, arguments: Mapping[str, JsonValue]) -> JsonValue:
         if self._tools is None:
             raise ToolMissing
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise AgentError(f"there is no such tool: {error}") from None
         self._calls += 1
         call = f"{self.run}/{self.step}/{self._calls}"
         self._add(self._numbered.executing(self.agent, name, call))

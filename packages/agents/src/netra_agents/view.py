@@ -17,7 +17,10 @@ from netra_agents.run import RunId
 _SHOW: Final = """
 for i, key in ipairs(KEYS) do
   local there = redis.call('GET', key)
-  if not there or cjson.decode(there).revision <= cjson.decode(ARGV[i]).revision then
+  local read, known = pcall(cjson.decode, there)
+  if not there or not read or type(known) ~= 'table' or type(known.revision) ~= 'number'
+    or known.revision <= cjson.decode(ARGV[i]).revision
+  then
     redis.call('SET', key, ARGV[i])
   end
 end

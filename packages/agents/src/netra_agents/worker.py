@@ -225,7 +225,7 @@ class Worker:
 
     async def _work(self, run: RunId) -> None:
         carrying = self._carried.get(run)
-        if carrying is None:
+        if carrying is None or carrying.lost:
             raise asyncio.CancelledError
         await carrying.go(self._durable.once)
 
