@@ -10,14 +10,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
 
-from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from sqlalchemy import URL
 
 from netra_agents.errors import EngineUnavailable
 from netra_agents.run import RunId
+
+if TYPE_CHECKING:
+    from dbos import DBOS, DBOSConfig
 
 SCHEMA: Final = "agents_engine"
 Work = Callable[[RunId], Awaitable[None]]
@@ -64,6 +67,7 @@ class DbosEngine:
     """
 
     _here: "DbosEngine | None" = None
+    _dbos: "type[DBOS]"
 
     def __init__(
         self, url: URL, executor: UUID, *, deadline: timedelta = timedelta(seconds=2), connections: int = 8
@@ -79,8 +83,10 @@ class DbosEngine:
     async def open(self, work: Work) -> None:
         if DbosEngine._here is not None:
             raise EngineUnavailable("this process carries runs already; start another process")
+        from dbos import DBOS  # heavy, and nothing that those who only ask for runs need
+
         DbosEngine._here = self
-        self._work = work
+        self._dbos, self._work = DBOS, work
         try:
             DBOS(config=self._config())
             self._workflow = DBOS.workflow(name="run")(_carried)
@@ -105,19 +111,21 @@ class DbosEngine:
         loop = asyncio.get_running_loop()
         with ThreadPoolExecutor(1) as apart:  # its threads may need this loop to end
             with suppress(Exception):
-                await loop.run_in_executor(apart, DBOS.delete_queue, self._queue)
-            await loop.run_in_executor(apart, _destroy)
+                await loop.run_in_executor(apart, self._dbos.delete_queue, self._queue)
+            await loop.run_in_executor(apart, partial(self._dbos.destroy, destroy_registry=True))
         loop.set_default_executor(ThreadPoolExecutor())  # DBOS left the loop its own, which is closed
         DbosEngine._here = None
 
     async def carry(self, run: RunId, *, before: bool) -> None:
+        from dbos import SetWorkflowID
+
         began = self._begun[run] = asyncio.get_running_loop().create_future()
         try:
-            if before and await DBOS.get_workflow_status_async(str(run)) is not None:
-                await DBOS.resume_workflow_async(str(run), queue_name=self._queue)
+            if before and await self._dbos.get_workflow_status_async(str(run)) is not None:
+                await self._dbos.resume_workflow_async(str(run), queue_name=self._queue)
             else:
                 with SetWorkflowID(str(run)):
-                    await DBOS.start_workflow_async(self._workflow, str(run))
+                    await self._dbos.start_workflow_async(self._workflow, str(run))
             task = await began
             if task is not None:
                 await asyncio.wait({task})
@@ -137,10 +145,10 @@ class DbosEngine:
         async def step() -> str:
             return await act()
 
-        return await DBOS.run_step_async({"name": name}, step)
+        return await self._dbos.run_step_async({"name": name}, step)
 
     async def forget(self, runs: Sequence[RunId]) -> None:
-        await DBOS.delete_workflows_async([str(run) for run in runs])
+        await self._dbos.delete_workflows_async([str(run) for run in runs])
 
     async def _do(self, run: RunId) -> None:
         """Do the work in DBOS's own task, whose end is also that of what it records."""
@@ -154,7 +162,9 @@ class DbosEngine:
             _log.warning("the work of a run failed", exc_info=error)
             raise asyncio.CancelledError from error
 
-    def _config(self) -> DBOSConfig:
+    def _config(self) -> "DBOSConfig":
+        from dbos import DBOSPortableJSONSerializer
+
         seconds = max(1, round(self._deadline.total_seconds()))
         return {
             "name": _NAME,
@@ -184,6 +194,8 @@ class DbosEngine:
 
 async def migrate_engine(url: URL) -> None:
     """Bring the engine's tables to the version that it needs; safe to call again, and by many at once."""
+    from dbos import DBOS
+
     address = _synchronous(url).render_as_string(hide_password=False)
     await asyncio.get_running_loop().run_in_executor(None, lambda: DBOS.migrate(address, schema=SCHEMA))
 
@@ -194,10 +206,6 @@ async def _carried(run: str) -> None:
     if engine is None:
         raise asyncio.CancelledError
     await engine._do(RunId(UUID(run)))
-
-
-def _destroy() -> None:
-    DBOS.destroy(destroy_registry=True)
 
 
 def _synchronous(url: URL) -> URL:

@@ -57,11 +57,11 @@ class Journal:
             self._some.set()
 
     async def write(self) -> None:
-        """Write what is noted, for ever."""
+        """Write what is noted, for ever: the first at once, and what follows it closely together."""
         while True:
             await self._some.wait()
-            await asyncio.sleep(self._linger)
             await self._flush(None)
+            await asyncio.sleep(self._linger)
 
     async def finish(self, ending: Ending, events: Iterable[Event]) -> None:
         """Write how the run ended, with all that was noted before."""
