@@ -83,7 +83,7 @@ async def test_runs_outlive_any_of_three_workers(
         for n, run in enumerate(runs):
             result = await orchestrator.result(mixed, run, caller=alice, within=timedelta(seconds=60))
             assert result.n == outcome(n)
-            taken_up = (await orchestrator.find(run, caller=alice)).attempts > 1
+            taken_up = await rows("select 1 from agents.run where id = :run and claims > 1", run=run)
             if taken_up and {"id": run} in held:
                 took.append(monotonic() - killed)
         workers.append(await another)
@@ -159,6 +159,35 @@ async def test_a_run_that_takes_its_workers_down_is_set_aside(
     assert len(dead) == 2
     await orchestrator.cancel(run, caller=alice)
     assert (await orchestrator.find(run, caller=alice)).state is RunState.CANCELLED
+
+
+@pytest.mark.timeout(180)
+async def test_a_run_that_gets_on_may_lose_any_number_of_workers(
+    start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller,
+    rows: Rows,
+) -> None:  # fmt: skip
+    """Bad luck is no poison: only deaths at one and the same place of a run count against it."""
+    mixed = plans(redis_client, namespace)[0]
+    workers = await asyncio.gather(*(start_worker(NETRA_AGENTS_POLICY__MOST_ATTEMPTS="2") for _ in range(3)))
+    by_pid = {worker.pid: worker for worker in workers}
+    run = await orchestrator.start(mixed, Piece(n=1, ms=500), caller=alice)
+
+    for step, claims in (("first", 1), ("side0", 2)):
+
+        async def at_it(step: str = step, claims: int = claims) -> int:
+            found = await rows(
+                "select e.pid from agents.run r join agents.executor e on e.id = r.executor"
+                " join agents.step s on s.run = r.id and s.name = :step and s.state = 'running'"
+                " where r.id = :run and r.claims = :claims", run=run, step=step, claims=claims,
+            )  # fmt: skip
+            assert found
+            return int(found[0]["pid"])
+
+        by_pid[await eventually(at_it, seconds=60)].kill()
+    result = await orchestrator.result(mixed, run, caller=alice, within=timedelta(seconds=60))
+
+    assert result.n == outcome(1)
+    assert await rows("select claims from agents.run") == [{"claims": 3}]
 
 
 async def ended(process: Process) -> bool:

@@ -1,4 +1,4 @@
-"""What makes a run durable: DBOS, behind four methods. No other module knows it.
+"""What makes a run durable: DBOS, behind a `Protocol`. No other module knows it.
 
 DBOS is one a process, and keeps what each act of a run gave in a schema of its own, so that who goes on with the run
 is given it instead of acting again. Who goes on owns the run: what the one before still does is not recorded.

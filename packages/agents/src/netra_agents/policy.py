@@ -14,10 +14,10 @@ _LIMITS: Final = {Tier.FREE: 2, Tier.EARLY: 5, Tier.MID: 20, Tier.ENTERPRISE: 10
 class AgentsPolicy(BaseModel):
     """How long stores, workers and sinks are waited for, and how much of what goes at once.
 
-    `linger` is how far apart what happens in one run is written down, and told.
     `deadline` is what one call of a store or a sink may take. A worker tells every `beat_every` that it lives; one
-    that was silent for `lapse` is taken for dead. `most_attempts` is how many workers may take up one run before it
-    is parked. `carried_at_once` is a worker's room. `grace` is what runs get to end in when their worker closes.
+    that was silent for `lapse` is taken for dead. `most_attempts` is how many workers may take up a run that doesn't
+    get on before it is parked. `linger` is how far apart what happens in one run is written down and told.
+    `carried_at_once` is a worker's room, `grace` what its runs get to end in when it closes.
     A tenant has at most `limits[tier]` runs running at once; those with a higher `priorities[tier]` go first.
     """
 
@@ -25,7 +25,7 @@ class AgentsPolicy(BaseModel):
 
     deadline: timedelta = timedelta(seconds=2)
     beat_every: timedelta = timedelta(milliseconds=300)
-    lapse: timedelta = timedelta(milliseconds=1200)
+    lapse: timedelta = timedelta(milliseconds=1500)
     linger: timedelta = timedelta(milliseconds=50)
     grace: timedelta = timedelta(seconds=5)
     most_attempts: int = Field(default=3, ge=1)

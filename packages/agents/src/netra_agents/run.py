@@ -83,7 +83,7 @@ class Run(BaseModel):
     """What is kept of a run, without its result; `revision` rises with each change.
 
     `partial` is set where a step failed that the run could do without. `attempts` counts the workers that took it
-    up. `error` is a kind of error, `message` a sentence for users.
+    up since a step of it was last done. `error` is a kind of error, `message` a sentence for users.
     """
 
     model_config = ConfigDict(frozen=True)

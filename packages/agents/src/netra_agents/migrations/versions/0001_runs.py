@@ -8,7 +8,7 @@ branch_labels = None
 depends_on = None
 
 # A run that runs is carried by its `executor`; where that is null it is adrift, and any worker's to take up.
-# `claims` counts who took it up, `attempts` those of them that it may have taken down.
+# `claims` counts who took it up, `attempts` those of them since a step of it was last done.
 # `sent` is the number of the last event that the sink took, of `told` that there are.
 RUN = """
 create table agents.run (
@@ -170,6 +170,7 @@ returns table (told integer, before integer, view text) language plpgsql as $$
 declare
     r agents.run;
     known integer;
+    got_on boolean;
 begin
     select * into r from agents.run where id = which and executor = me and state = 'running' for update;
     if not found then  -- unless this very end was written before, and its answer got lost
@@ -177,13 +178,18 @@ begin
             where u.id = which and u.executor = me and u.state = ending->>'state';
         return;
     end if;
-    update agents.step s set
-        state = n.state, agent = n.agent, version = n.version, attempts = n.attempts, result = n.result,
-        error = n.error, message = n.message, started_at = coalesce(n.started_at, s.started_at), ended_at = n.ended_at
-    from json_to_recordset(steps) as n(
-        name text, state text, agent text, version text, attempts integer, result json, error text, message text,
-        started_at timestamptz, ended_at timestamptz)
-    where s.run = which and s.name = n.name and s.state in ('pending', 'running');
+    with changed as (
+        update agents.step s set
+            state = n.state, agent = n.agent, version = n.version, attempts = n.attempts, result = n.result,
+            error = n.error, message = n.message, started_at = coalesce(n.started_at, s.started_at),
+            ended_at = n.ended_at
+        from json_to_recordset(steps) as n(
+            name text, state text, agent text, version text, attempts integer, result json, error text, message text,
+            started_at timestamptz, ended_at timestamptz)
+        where s.run = which and s.name = n.name and s.state in ('pending', 'running')
+        returning s.state
+    )
+    select exists (select from changed where changed.state = 'completed') into got_on;
     if ending is not null then
         perform agents.leave_out(which);
         perform pg_notify('agents', r.namespace || ' ended ' || which);
@@ -192,6 +198,7 @@ begin
     update agents.run u set
         revision = u.revision + 1,
         told = agents.tell(which, known, events),
+        attempts = case when got_on then 1 else u.attempts end,
         state = coalesce(ending->>'state', u.state),
         ended_at = case when ending is null then null else clock_timestamp() end,
         partial = coalesce((ending->>'partial')::boolean, false),
