@@ -218,6 +218,28 @@ async def test_a_tenant_never_sees_another_s_runs(
     assert not (await orchestrator.find(run, caller=alice)).cancel_requested
 
 
+async def test_two_installations_share_servers_and_nothing_else(
+    open_worker: OpenWorker, orchestrator: Orchestrator, engine: AsyncEngine, redis_client: Redis, namespace: str,
+    alice: Caller,
+) -> None:  # fmt: skip
+    """What runs in one is not taken up, shown or compared in the other, though its name begins alike."""
+    plan = Plan("quick", Number, Number, [Step("a", ADD)])
+    other = Orchestrator(engine=engine, redis=redis_client, namespace=f"{namespace}-2", policy=PATIENT)
+    theirs = await other.start(plan, Number(n=1), caller=alice)
+    await other.rebuild_view()
+    await open_worker(plan)
+
+    ours = await orchestrator.start(plan, Number(n=1), caller=alice)
+    await orchestrator.result(plan, ours, caller=alice, within=SOON)
+
+    assert (await other.find(theirs, caller=alice)).state is RunState.QUEUED
+    assert [run.id for run in await orchestrator.list_runs(caller=alice)] == [ours]
+    with pytest.raises(RunNotFound):
+        await orchestrator.find(theirs, caller=alice)
+    assert await orchestrator.rebuild_view() == 1
+    assert await other.check_consistency() == []
+
+
 @pytest.mark.parametrize("words", ["a\0b", "\ud800", "x" * 1_000_000], ids=["NUL", "surrogate", "1 MB"])
 async def test_what_no_store_keeps_is_refused_before_any_sees_it(
     orchestrator: Orchestrator, alice: Caller, rows: Rows, words: str

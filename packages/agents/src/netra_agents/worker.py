@@ -191,7 +191,7 @@ class Worker:
                     await carrying.end(CANCELLED)
             finally:
                 writing.cancel()
-                await asyncio.wait({writing})
+                await asyncio.gather(writing, return_exceptions=True)
                 del self._carried[claim.id]
             if not carrying.journal.over:
                 await self._let_go(claim.id)
