@@ -47,6 +47,16 @@ async def in_order(redis: Redis, namespace: str, run: RunId) -> None:
     assert sorted(thinking[1:-1]) == [f"side{number}" for number in range(WIDE)]
 
 
+async def at_work(rows: Rows, done: int) -> int:
+    """Give the process that carries a run of which so many steps were done, and more are to be."""
+    found = await rows(
+        "select e.pid from agents.run r join agents.executor e on e.id = r.executor where r.state = 'running' and"
+        " (select count(*) from agents.step s where s.run = r.id and s.state = 'completed') >= :done", done=done,
+    )  # fmt: skip
+    assert found
+    return int(found[0]["pid"])
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.soak)])
 async def test_runs_outlive_any_of_three_workers(
@@ -61,16 +71,14 @@ async def test_runs_outlive_any_of_three_workers(
     took: list[float] = []
 
     for _ in range(kills):
-        runs = [
-            await orchestrator.start(mixed, Piece(n=n, ms=rng.choice([5, 40])), caller=alice)
-            for n in range(RUNS)
-        ]
+        runs = [await orchestrator.start(mixed, Piece(n=n, ms=150), caller=alice) for n in range(RUNS)]
         all_runs += runs
-        await asyncio.sleep(rng.uniform(0, 0.4))
-        victim = workers.pop(rng.randrange(len(workers)))
+        pid = await eventually(partial(at_work, rows, rng.randrange(WIDE + 2)), seconds=30)
+        [victim] = [worker for worker in workers if worker.pid == pid]
+        workers.remove(victim)
         held = await rows(
             "select r.id from agents.run r join agents.executor e on e.id = r.executor"
-            " where r.state = 'running' and e.pid = :pid", pid=victim.pid,
+            " where r.state = 'running' and e.pid = :pid", pid=pid,
         )  # fmt: skip
         victim.kill()
         await victim.wait()
@@ -88,6 +96,7 @@ async def test_runs_outlive_any_of_three_workers(
                 took.append(monotonic() - killed)
         workers.append(await another)
 
+    assert took, "no run had to be taken over, so nothing was shown"
     for (run, step), times in recorded.items():
         assert (await asked(redis_client, namespace, run))[step] == times, (
             f"{step} was finished, and done again"
