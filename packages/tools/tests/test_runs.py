@@ -361,17 +361,3 @@ async def test_a_tool_that_does_not_listen_is_left_alone(
     let_go.set()
 
     assert (await row_of(late.value.run))["state"] == "timed_out"
-
-
-async def test_a_screen_that_hangs_holds_no_tool_up(open_tools: OpenTools, alice: Caller) -> None:
-    """Work goes on while somebody's connection does not."""
-
-    class Stuck:
-        async def emit(self, kind: str, **_: object) -> None:
-            await asyncio.Event().wait()
-
-    policy = ExecutorPolicy(deadline=timedelta(seconds=1), lease=timedelta(minutes=1))
-    tools = await open_tools(ECHO, sink=Stuck(), policy=policy)
-
-    async with within(seconds=20):
-        assert (await tools.run(NOTE, caller=alice)).result == {"n": 1}
