@@ -2,17 +2,20 @@
 
 import asyncio
 import itertools
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import connect, unix_connect
+from websockets.asyncio.server import ServerConnection, broadcast, unix_serve
 
 from netra_fixtures import (
     Goal,
@@ -26,6 +29,7 @@ from netra_fixtures import (
     within,
 )
 from netra_sessions import Authentication, CloseCode, Gateway, GatewayPolicy, Presence, Publisher, Sessions
+from netra_sessions.screen import Screen
 from netra_sessions.session import Ending
 
 pytestmark = business_value(
@@ -284,3 +288,32 @@ async def test_a_screen_that_leaves_while_leases_are_renewed_is_not_put_back(
         left = await presence.connections("alice")
 
     assert left == frozenset()
+
+
+async def test_a_screen_that_is_gone_can_be_cut_off(tmp_path: Path) -> None:
+    """A drain that cuts off whom it finds must not stumble over one that closed by itself a moment before."""
+    met: asyncio.Future[Screen] = asyncio.get_running_loop().create_future()
+
+    async def meet(screen: ServerConnection) -> None:
+        assert isinstance(screen, Screen)
+        met.set_result(screen)
+        await screen.wait_closed()
+
+    path = str(tmp_path / "gateway.sock")
+    async with within(seconds=20), unix_serve(meet, path, create_connection=Screen, compression=None):
+        async with unix_connect(path, compression=None) as client:
+            screen = await met
+            socket_of(screen).setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+            broadcast([screen], "a" * 40_000)
+            assert screen.unread_bytes > 0
+            screen.transport.close()  # once its rest is sent
+            assert len(await client.recv()) == 40_000
+        await screen.wait_closed()
+
+        screen.abort()
+
+
+def socket_of(screen: Screen) -> socket.socket:
+    """Return the socket below a connection."""
+    found: socket.socket = screen.transport.get_extra_info("socket")
+    return found

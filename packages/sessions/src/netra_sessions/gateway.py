@@ -261,7 +261,7 @@ class Gateway:
             pass
         finally:
             for link in self._roll:
-                link.screen.transport.abort()
+                link.screen.abort()
 
 
 def _spoken(_: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:

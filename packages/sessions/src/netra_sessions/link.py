@@ -120,7 +120,7 @@ class Link:
             async with asyncio.timeout(patience_s):
                 await self.screen.close(code, reason)
         except TimeoutError:
-            self.screen.transport.abort()
+            self.screen.abort()
 
     async def _say(self, frame: Connected | Gap | Pong | FrameRefused) -> None:
         await self.screen.send(frame.model_dump_json())

@@ -47,6 +47,11 @@ class Screen(ServerConnection):
         if self.unread_bytes > 2 * self.unread_limit_bytes:  # once is for events: who is too slow is told
             self.transport.abort()
 
+    def abort(self) -> None:
+        """Cut the client off, if it is there still: a transport that sent its rest and closed can't be aborted."""
+        if self.transport.get_extra_info("socket").fileno() != -1:
+            self.transport.abort()
+
     def process_event(self, event: Event) -> None:
         """Count a frame, but for the request that comes first."""
         counted = self.request is not None and not self._answers(event)
