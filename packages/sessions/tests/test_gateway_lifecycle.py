@@ -293,11 +293,12 @@ async def test_a_screen_that_leaves_while_leases_are_renewed_is_not_put_back(
 async def test_a_screen_that_is_gone_can_be_cut_off(tmp_path: Path) -> None:
     """A drain that cuts off whom it finds must not stumble over one that closed by itself a moment before."""
     met: asyncio.Future[Screen] = asyncio.get_running_loop().create_future()
+    parted = asyncio.Event()
 
     async def meet(screen: ServerConnection) -> None:
         assert isinstance(screen, Screen)
         met.set_result(screen)
-        await screen.wait_closed()
+        await parted.wait()  # else the library cuts it off first
 
     path = str(tmp_path / "gateway.sock")
     async with within(seconds=20), unix_serve(meet, path, create_connection=Screen, compression=None):
@@ -311,6 +312,7 @@ async def test_a_screen_that_is_gone_can_be_cut_off(tmp_path: Path) -> None:
         await screen.wait_closed()
 
         screen.abort()
+        parted.set()
 
 
 def socket_of(screen: Screen) -> socket.socket:
