@@ -292,6 +292,32 @@ def test_what_a_fresh_database_was_sent_is_held_against_the_server_too(run: Run)
     assert not any(counter["difference"].values())
 
 
+def test_what_the_server_does_to_tell_a_listener_is_explained(run: Run) -> None:
+    """A reader of the report who sees two figures differ is told why, where it is no fault."""
+    outcome = run(
+        """
+        import asyncio
+        import asyncpg
+        from netra_fixtures import within
+
+        async def test_notified(postgres_endpoint):
+            listener, speaker = [await asyncpg.connect(postgres_endpoint.dsn) for _ in range(2)]
+            told = asyncio.Event()
+            await listener.add_listener("orders", lambda *said: told.set())
+            await speaker.execute("notify orders")
+            async with within(seconds=20):
+                await told.wait()
+            await listener.close()
+            await speaker.close()
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=1)
+    (counter,) = (one for one in outcome.report["run"]["counters"] if one["link"] == "postgres")
+    assert counter["difference"]["transactions"] < 0
+    assert counter["note"] == "who listens is told in a transaction of the server's own"
+
+
 def test_an_empty_round_trip_is_no_transaction() -> None:
     """A Sync alone begins nothing at the server, as when a pipeline ends or a driver resets its state."""
     counts = memoryview(bytearray(64)).cast("Q")

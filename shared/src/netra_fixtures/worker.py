@@ -117,11 +117,13 @@ class Worker:
     def compare(self, link: str, counted: Mapping[str, int], server: Mapping[str, int | None]) -> None:
         """Note what the tap counted beside what the server counted itself."""
         known = {name: count for name, count in server.items() if count is not None}
-        note = "" if known else "others use this server too, so its counters say nothing"
+        notes = [] if known else ["others use this server too, so its counters say nothing"]
         if known.get("rows_written", 0) > counted.get("rows_written", 0):
-            note = "what functions, triggers and WITH write passes no wire"
+            notes.append("what functions, triggers and WITH write passes no wire")
+        if known.get("transactions", 0) > counted.get("transactions", 0) and counted.get("listens"):
+            notes.append("who listens is told in a transaction of the server's own")
         shown = {name: counted[name] for name in (*SHOWN[link], *server) if name in counted}
-        self.counters.append({"link": link, "counted": shown, "server": known, "note": note})
+        self.counters.append({"link": link, "counted": shown, "server": known, "note": "; ".join(notes)})
 
     # a test, phase by phase
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 ROWS, COLUMNS = 256, 8  # of the file of counts
 COUNTERS = {
-    "postgres": ("connections", "statements", "transactions", "rows_written", "databases"),
+    "postgres": ("connections", "statements", "transactions", "rows_written", "databases", "listens"),
     "redis": ("connections", "commands", "bytes_received", "administration"),
     "websocket": ("connections", "frames", "control_frames", "refused"),
 }

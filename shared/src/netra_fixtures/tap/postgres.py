@@ -5,7 +5,7 @@ from collections import deque
 
 from .counting import CONNECTIONS, Counts
 
-STATEMENTS, TRANSACTIONS, ROWS_WRITTEN, DATABASES = 1, 2, 3, 4
+STATEMENTS, TRANSACTIONS, ROWS_WRITTEN, DATABASES, LISTENS = 1, 2, 3, 4, 5
 SSL_REQUEST, GSS_REQUEST, CANCEL_REQUEST = 80877103, 80877104, 80877102
 WRITES = frozenset({b"INSERT", b"UPDATE", b"DELETE", b"MERGE"})
 STATEMENT_BYTES = 256  # kept of each, enough for the name of a database
@@ -132,6 +132,8 @@ class PostgresConversation:
         if verb in WRITES or (verb == b"COPY" and self._copying_in):
             self._counts[ROWS_WRITTEN] += int(tag.rsplit(b" ", 1)[1])
             self._copying_in = False
+        elif tag == b"LISTEN":
+            self._counts[LISTENS] += 1
         elif tag in (b"CREATE DATABASE", b"DROP DATABASE"):
             self._note_database(tag)
 
