@@ -8,6 +8,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -18,6 +19,7 @@ from netra_fixtures import Goal, IsolatedEnvironment, Tier, business_value, even
 from .at_work import Piece, outcome, plans
 
 StartWorker = Callable[..., Awaitable[Process]]
+Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 SECRET = "s3cr3t-in-an-address"
 COMMAND = str(Path(sys.executable).with_name("netra-agents"))
 
@@ -79,18 +81,27 @@ async def test_a_worker_whose_database_is_not_there_says_so_and_ends(
     tier=Tier.FREE, goals={Goal.STABILITY}, impact="a deployment interrupts nobody's work for long"
 )
 async def test_a_worker_that_is_told_to_stop_leaves_its_runs_to_others(
-    start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller
-) -> None:
+    start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller,
+    rows: Rows,
+) -> None:  # fmt: skip
     """Runs that don't end within the grace are gone on with elsewhere at once, and it counts for nothing."""
     mixed = plans(redis_client, namespace)[0]
-    leaving = await start_worker(NETRA_AGENTS_POLICY__GRACE="PT0.1S", NETRA_AGENTS_POLICY__LAPSE="PT30S")
+    policy = {"GRACE": "PT0.1S", "LAPSE": "PT30S", "MOST_ATTEMPTS": "1"}
+    told = {f"NETRA_AGENTS_POLICY__{name}": value for name, value in policy.items()}
+    workers = {
+        worker.pid: worker for worker in await asyncio.gather(*(start_worker(**told) for _ in range(2)))
+    }
     run = await orchestrator.start(mixed, Piece(n=1, ms=300), caller=alice)
 
-    async def begun() -> None:
-        assert await redis_client.hlen(f"{namespace}:asked:{run}")
+    async def carried_by() -> int:
+        found = await rows(
+            "select e.pid from agents.run r join agents.executor e on e.id = r.executor"
+            " join agents.step s on s.run = r.id and s.state = 'running'"
+        )
+        assert found
+        return int(found[0]["pid"])
 
-    await eventually(begun, seconds=30)
-    await start_worker()
+    leaving = workers[await eventually(carried_by, seconds=30)]
     leaving.send_signal(signal.SIGTERM)
     async with within(seconds=50):
         output, _ = await leaving.communicate()
@@ -99,4 +110,4 @@ async def test_a_worker_that_is_told_to_stop_leaves_its_runs_to_others(
     assert [json.loads(line)["event"] for line in output.splitlines()][-2:] == ["leaving", "stopped"]
     assert leaving.returncode == 0
     assert result.n == outcome(1)
-    assert (await orchestrator.find(run, caller=alice)).attempts == 1
+    assert await rows("select claims from agents.run") == [{"claims": 2}]
