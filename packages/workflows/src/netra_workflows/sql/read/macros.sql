@@ -15,6 +15,14 @@ create or replace macro amount(cell) as
         )
     end;
 
+-- Whether a cell that no rule reckons with is a number at all.
+create or replace macro numeric_or_null(cell) as
+    case
+        when cell is null then true
+        when try_cast(cell as double) is not null then isfinite(try_cast(cell as double)) and not contains(cell, '_')
+        else amount(cell) is not null
+    end;
+
 -- An instant in UTC, or null. Where no zone is told it is UTC; dates with slashes are month/day/year.
 create or replace macro instant(cell) as
     case

@@ -2,9 +2,12 @@
 select
     provider, count(*) filter (where odd_date) as dates, count(*) filter (where odd_amount) as amounts,
     count(*) filter (where odd_tags) as tags,
-    count(*) filter (where paid and billed <> trunc(billed)) > 1
-    and bool_and(not paid or billed = trunc(billed) or effective = trunc(effective)) as rounded
+    count(*) filter (where paid and costs <> floor(costs)) > 1
+    and bool_and(not paid or costs = floor(costs) or share = floor(share)) as rounded
 from (
-    select *, category = 'Usage' and commitment_status is null as paid from staged where fault is null
+    select
+        provider, odd_date, odd_amount, odd_tags, category = 'Usage' and commitment_status is null as paid,
+        cast(billed as double) as costs, cast(coalesce(effective, billed) as double) as share
+    from staged where fault is null
 ) as kept
 group by provider

@@ -1,8 +1,7 @@
 -- Text becomes values; what can't makes the row's fault. The first fault is the reason that is told.
 with read_once as (
     select
-        *, amount(BilledCost) as billed, amount(EffectiveCost) as effective, amount(ListCost) as listed,
-        amount(ContractedCost) as contracted, amount(PricingQuantity) as quantity,
+        *, amount(BilledCost) as billed, amount(EffectiveCost) as effective, amount(PricingQuantity) as quantity,
         instant(BillingPeriodStart) as period, instant(ChargePeriodStart) as started,
         instant(ChargePeriodEnd) as ended, try(json_type(Tags)) as tags_are
     from ({format}) as cells
@@ -28,8 +27,8 @@ select
         when BilledCost is null then 'BilledCost is missing'
         when billed is null then 'BilledCost is no number'
         when EffectiveCost is not null and effective is null then 'EffectiveCost is no number'
-        when ListCost is not null and listed is null then 'ListCost is no number'
-        when ContractedCost is not null and contracted is null then 'ContractedCost is no number'
+        when not numeric_or_null(ListCost) then 'ListCost is no number'
+        when not numeric_or_null(ContractedCost) then 'ContractedCost is no number'
         when PricingQuantity is not null and quantity is null then 'PricingQuantity is no number'
         when ChargeCategory is null then 'ChargeCategory is missing or unknown'
         when ChargeCategory not in ('Usage', 'Purchase', 'Tax', 'Credit', 'Adjustment')
