@@ -13,8 +13,8 @@ from netra_workflows.generator import Bill
 from turns import Subject, timed
 
 FIVE = Limit(on=LimitOn.RATIO_AT_MOST, bound=5)
-ROWS = 1_000_000
-ROWS_QUICK = 100_000
+ROWS = 1_090_000  # asked for; a little more than a million come
+ROWS_QUICK = 109_000
 THREADS = os.cpu_count() or 1
 BARE = (
     "select ProviderName, ServiceName, SubAccountId, ChargeCategory, BillingCurrency,"

@@ -326,6 +326,8 @@ def test_one_invoice_in_two_currencies_is_refused(bills: Bills, write_bill: Writ
 
     assert caught.value.currencies == ("EUR", "USD")
     assert bills.totals() == ()
+    with pytest.raises(MixedCurrencies):  # and not BillKnown: nothing of it was kept
+        bills.ingest(path)
 
 
 def test_two_accounts_in_two_currencies_are_kept_apart(bills: Bills, write_bill: WriteBill) -> None:

@@ -103,12 +103,13 @@ def test_where_nothing_is_saved_nothing_is_bought(units: list[list[float]], offe
     assert commit(demand(*units), offers) is None
 
 
-def test_half_the_time_is_the_turning_point_of_half_the_price() -> None:
+@pytest.mark.parametrize("scope", ["all", "kind"])
+def test_half_the_time_is_the_turning_point_of_half_the_price(scope: str) -> None:
     """At half the price a machine pays off from one hour in two, and not before."""
     below, above = [1.0] * 49 + [0.0] * 51, [1.0] * 51 + [0.0] * 49
 
-    assert commit(demand(below), [offer("all", "0.5")]) is None
-    assert commit(demand(above), [offer("all", "0.5")]) is not None
+    assert commit(demand(below), [offer(scope, "0.5")]) is None
+    assert commit(demand(above), [offer(scope, "0.5")]) is not None
 
 
 def hours(days: int, **row: Any) -> list[dict[str, str]]:
