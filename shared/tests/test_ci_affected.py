@@ -1,5 +1,7 @@
 """Only what a change can break is tested, and the reason stands beside it."""
 
+import shutil
+
 import pytest
 
 from .workspaces import Workspace
@@ -10,6 +12,8 @@ GIT = ("git", "-c", "user.name=x", "-c", "user.email=x@example.invalid", "-c", "
 @pytest.fixture
 def branch(workspace: Workspace) -> Workspace:
     """Commit the workspace to main, with a domain that nobody needs, and leave main for a branch."""
+    if shutil.which("git") is None:
+        pytest.skip("git isn't installed here; install it to test what it says of a change")
     workspace.add("billing", "0.1.0", tested_with=["netra-auth", "netra-fixtures"])
     workspace.add("portal", "0.1.0", tested_with=["netra-workflows", "netra-fixtures"])
     commands = [("init", "-q"), ("add", "-A"), ("commit", "-qm", "all"), ("checkout", "-qb", "change")]

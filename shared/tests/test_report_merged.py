@@ -48,6 +48,19 @@ def test_sums(number):
 def test_slow():
     """It takes as long as all others."""
 '''
+NAMESAKES = """
+import pytest
+
+
+@pytest.mark.parametrize("number", range(20))
+class TestBooks:
+    def test_sums(self, number): ...
+
+
+@pytest.mark.parametrize("number", range(20))
+class TestPens:
+    def test_sums(self, number): ...
+"""
 DURATIONS = {
     "test_it.py::test_slow": 7.0,
     "test_it.py::test_keys": 1.0,
@@ -74,7 +87,7 @@ def run_shards(folder: Path, source: str, *options: str) -> Shards:
                 *("--splitting-algorithm=least_duration", f"--durations-path={folder / 'durations.json'}"),
                 f"--report-dir=shard-{number}",
             ],
-            cwd=folder, env={"PATH": "/usr/bin:/bin", "HOME": str(folder)},
+            cwd=folder, env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "DOCKER_HOST": "unix:///nowhere/docker.sock"},
             capture_output=True, timeout=150, check=False,
         )  # fmt: skip
     return folder / "shard-1", folder / "shard-2"
@@ -140,7 +153,9 @@ def test_the_whole_keeps_what_each_shard_proved(integration: Shards, tmp_path: P
     assert (whole.totals.integration, whole.totals.unit) == (7, 1)
     assert len(whole.run.counters) == sum(len(part.run.counters) for part in parts)
     assert all(budget.count == sum(count(part, budget.name) for part in parts) for budget in whole.budgets)
-    assert {one.name for one in whole.run.services} == {"postgres", "redis"}
+    (postgres,) = (one for one in whole.run.services if one.name == "postgres")
+    assert {worker.partition("/")[0] for worker in postgres.workers} == {"1", "2"}
+    assert "redis" in {one.name for one in whole.run.services}
     assert whole.run.workers == 4
     assert whole.run.seed == f"{parts[0].run.seed}, {parts[1].run.seed}"
     assert whole.run.duration_s >= sum(part.run.duration_s for part in parts)
@@ -161,12 +176,12 @@ def test_a_shard_says_which_it_is(units: Shards) -> None:
 
 def test_shards_in_random_order_part_the_same_list(tmp_path: Path) -> None:
     """Each shard draws a seed of its own, and no test may fall between two orders."""
-    parts = run_shards(tmp_path / "shop", UNITS.replace("range(8)", "range(10, 42)"), "--random-order")
+    parts = run_shards(tmp_path / "shop", NAMESAKES, "--random-order")  # the order tells namesakes apart
 
     done = merge(*parts, into=tmp_path / "whole")
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert report(tmp_path / "whole").totals.passed == 33
+    assert report(tmp_path / "whole").totals.passed == 40
 
 
 def test_what_was_left_out_by_name_is_not_missing(tmp_path: Path) -> None:
@@ -210,6 +225,20 @@ def test_a_failure_in_one_shard_fails_the_whole(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert done.stdout.startswith("It does not hold: 1 failed, 8 passed")
+
+
+@pytest.mark.parametrize(
+    ("status", "verdict"), [(1, "It does not hold"), (2, "The run is incomplete"), (5, "It holds")]
+)
+def test_how_a_shard_ended_counts_where_all_its_tests_passed(
+    shards: Shards, tmp_path: Path, status: int, verdict: str
+) -> None:
+    """A missed budget fails a run that enforces them, and no test; a shard without tests fails nothing."""
+    replace(shards[1], '"exit_status": 0', f'"exit_status": {status}')
+
+    done = merge(*shards, into=tmp_path / "whole")
+
+    assert done.stdout.startswith(verdict)
 
 
 def test_the_files_of_junit_become_one(units: Shards, tmp_path: Path) -> None:

@@ -12,9 +12,7 @@ import pytest
 _TESTS: pytest.StashKey[int] = pytest.StashKey()
 
 
-@pytest.hookimpl(
-    trylast=True
-)  # after -m and -k; pytest-split is last too, and later, as it is registered later
+@pytest.hookimpl(trylast=True)  # after -m and -k; pytest-split, registered later, comes later still
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Count the tests that are parted."""
     config.stash[_TESTS] = len(items)

@@ -236,9 +236,7 @@ class Worker:
             "budgets": {name: samples.to_json() for name, samples in measured.items()},
         }
 
-    @pytest.hookimpl(
-        wrapper=True
-    )  # after the run was parted: shards part the same list, each has its own seed
+    @pytest.hookimpl(wrapper=True)  # after the split: shards split one list, and each has a seed of its own
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> Generator[None, object, object]:
