@@ -69,9 +69,9 @@ def test_another_checkout_gives_the_same_bytes(workspace: Workspace, tmp_path: P
     for file in copy.root.rglob("*"):
         os.utime(file, (1_000_000_000, 1_000_000_000))
         file.chmod(0o700 if file.is_dir() else 0o600)
-    workspace.script("build.py")
+    workspace.build()
 
-    copy.script("build.py", TZ="Asia/Tokyo")
+    copy.build(TZ="Asia/Tokyo")
 
     assert built(copy) == built(workspace) != {}
 

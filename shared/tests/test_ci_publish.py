@@ -38,13 +38,8 @@ async def test_an_order_is_kept_and_counted(engine: AsyncEngine, redis_client: R
 @pytest.fixture
 def built(workspace: Workspace) -> Workspace:
     """Give the workspace its wheels and sdists, as nox -s build leaves them."""
-    build(workspace)
+    workspace.build()
     return workspace
-
-
-def build(workspace: Workspace, *options: str) -> None:
-    done = workspace.run("uv", "build", "-q", "--no-sources", "-o", "dist", *(options or ("--all-packages",)))
-    assert done.returncode == 0, done.stderr
 
 
 def named(index: Index) -> dict[str, str]:
@@ -79,7 +74,7 @@ def test_a_changed_file_under_an_old_version_is_refused_and_nothing_is_uploaded(
     before = index.files
     source = built.root / "packages" / "workflows" / "src" / "netra_workflows" / "__init__.py"
     source.write_text("NAME = 'other'\n")
-    build(built, "--package", "netra-workflows")
+    built.build("--package", "netra-workflows")
 
     done = built.script("publish.py", **named(index))
 
@@ -159,7 +154,7 @@ def test_a_package_that_only_holds_its_place_is_not_published(built: Workspace, 
     pyproject.write_text(pyproject.read_text().replace('"0.1.0"', '"0.0.0"'))
     asks = built.root / "packages" / "workflows" / "pyproject.toml"
     asks.write_text(asks.read_text().replace("netra-auth>=0.1", "netra-auth"))
-    build(built)
+    built.build()
 
     built.script("publish.py", **named(index))
 
@@ -173,7 +168,7 @@ def kit_index(index: Index, tmp_path: Path) -> Index:
     shutil.copytree(ROOT / "shared", folder / "shared", ignore=shutil.ignore_patterns("tests", "__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     checkout = Workspace(folder)
-    build(checkout)
+    checkout.build()
     done = checkout.script("publish.py", "shared", **named(index))
     assert done.returncode == 0, done.stderr
     return index
