@@ -100,6 +100,7 @@ def neighbors_meet_nowhere(tmp_path: Path, cache: Path, *, checkouts: int) -> No
             text = (folder / "reports/latest" / part).read_text()
             assert f"Run {name}," in text.replace("\\", "")
         assert {path.name for path in (folder / "reports").iterdir()} == {"latest", "latest.history"}
+        assert len(list((folder / "reports/latest.history").iterdir())) == 2 // checkouts
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 

@@ -187,7 +187,7 @@ class Controller:
             )
         if self._unkept:
             terminalreporter.write_line(
-                f"netra: the run can't be kept for comparison: {self._unkept}; make room there, or set it right",
+                f"netra: the run can't be kept for comparison: {self._unkept}; make room, or remove what stands there",
                 yellow=True,
             )
         if self._crashed:
