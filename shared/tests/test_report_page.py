@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from netra_fixtures.budgets import BUDGETS, Samples
-from netra_fixtures.report import Collector, RunReport, state, summary
+from netra_fixtures.report import Collector, RunReport, state, summary, wording
 from netra_fixtures.report.charts import HEIGHT, WIDTH
 from netra_fixtures.report.markdown import markdown
 from netra_fixtures.report.page import page
@@ -280,3 +280,25 @@ def test_the_terminal_never_takes_more_than_twelve_lines(
 def test_durations_are_as_exact_as_they_can_be_read(given: float | None, shown: str) -> None:
     """Three digits tell fast from slow; more would only look exact."""
     assert milliseconds(given) == shown
+
+
+def test_a_difference_counts_as_explained_only_where_each_part_of_it_is(full: RunReport) -> None:
+    """A reason for one figure must not cover up another that has none."""
+    counter = full.run.counters[0].model_copy(
+        update={
+            "link": "postgres",
+            "difference": {"rows_written": -2, "transactions": -1},
+            "note": "triggers",
+        }
+    )
+
+    for explained, word in [
+        ((), "differs"),
+        (("rows_written",), "differs"),
+        (("rows_written", "transactions"), "explained"),
+    ]:
+        counters = (counter.model_copy(update={"explained": explained}),)
+        report = full.model_copy(update={"run": full.run.model_copy(update={"counters": counters})})
+        (proof,) = (one for one in wording.proofs(report) if one.link == "postgres")
+        assert proof.word == word
+        assert any("counters differ" in remark for remark in wording.remarks(report)) is (word == "differs")

@@ -117,13 +117,16 @@ class Worker:
     def compare(self, link: str, counted: Mapping[str, int], server: Mapping[str, int | None]) -> None:
         """Note what the tap counted beside what the server counted itself."""
         known = {name: count for name, count in server.items() if count is not None}
-        notes = [] if known else ["others use this server too, so its counters say nothing"]
+        why: dict[str, str] = {}
         if known.get("rows_written", 0) > counted.get("rows_written", 0):
-            notes.append("what functions, triggers and WITH write passes no wire")
+            why["rows_written"] = "what functions, triggers and WITH write passes no wire"
         if known.get("transactions", 0) > counted.get("transactions", 0) and counted.get("listens"):
-            notes.append("who listens is told in a transaction of the server's own")
+            why["transactions"] = "who listens is told in a transaction of the server's own"
+        note = "; ".join(why.values()) if known else "others use this server too, so its counters say nothing"
         shown = {name: counted[name] for name in (*SHOWN[link], *server) if name in counted}
-        self.counters.append({"link": link, "counted": shown, "server": known, "note": "; ".join(notes)})
+        self.counters.append(
+            {"link": link, "counted": shown, "server": known, "note": note, "explained": sorted(why)}
+        )
 
     # a test, phase by phase
 

@@ -41,6 +41,7 @@ class _CounterNote(BaseModel):
     counted: dict[str, int]
     server: dict[str, int | None]
     note: str = ""
+    explained: tuple[str, ...] = ()
 
 
 class _WorkerNote(BaseModel):
@@ -206,4 +207,5 @@ def _compared(worker: str, one: _CounterNote) -> Counter:
         server=server,
         difference={name: one.counted[name] - server[name] for name in one.counted if name in server},
         note=one.note,
+        explained=one.explained,
     )

@@ -88,7 +88,7 @@ class DataFile(Part):
 class Counter(Part):
     """What one worker counted on a link to a server, beside what the server itself counted.
 
-    `difference` is counted minus the server's, for what both know.
+    `difference` is counted minus the server's, for what both know; `note` says why, for the names in `explained`.
     """
 
     link: str
@@ -97,6 +97,7 @@ class Counter(Part):
     server: Mapping[str, int]
     difference: Mapping[str, int]
     note: Text
+    explained: tuple[Text, ...] = ()
 
     @property
     def agrees(self) -> bool:

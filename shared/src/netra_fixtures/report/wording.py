@@ -38,7 +38,8 @@ class Proof:
     counted: Mapping[str, int]
     difference: Mapping[str, int]
     agrees: bool
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    explained: frozenset[str] = frozenset()
 
     @property
     def counts(self) -> str:
@@ -56,8 +57,9 @@ class Proof:
     @property
     def word(self) -> str:
         """How it stands with the servers' own counters, in a word."""
-        if any(self.difference.values()):
-            return "explained" if self.notes else "differs"
+        off = {name for name, number in self.difference.items() if number}
+        if off:
+            return "explained" if off <= self.explained else "differs"
         return "confirmed" if self.agrees else "not compared"
 
     @property
@@ -83,7 +85,7 @@ def proofs(report: RunReport) -> list[Proof]:
         for link, counts in test.evidence.model_dump().items():
             seen[link] = added(seen.get(link, {}), counts)
     return found + [
-        Proof(link=link, counted=counts, difference={}, agrees=False, notes=())
+        Proof(link=link, counted=counts, difference={}, agrees=False)
         for link, counts in seen.items()
         if link not in links and any(counts.values())
     ]
@@ -101,6 +103,11 @@ def _proof(link: str, counters: Sequence[Counter]) -> Proof:
         difference=difference,
         agrees=all(counter.agrees for counter in counters),
         notes=tuple(dict.fromkeys(counter.note for counter in counters if counter.note)),
+        explained=frozenset(
+            name
+            for name in difference
+            if all(name in counter.explained for counter in counters if counter.difference.get(name))
+        ),
     )
 
 
@@ -140,7 +147,7 @@ def counts(report: RunReport) -> str:
 def remarks(report: RunReport) -> list[str]:
     """Say what a reader of the verdict must know beside it."""
     missed = [budget.name for budget in report.budgets if not budget.held]
-    differing = [proof.link for proof in proofs(report) if any(proof.difference.values())]
+    differing = [proof.link for proof in proofs(report) if proof.word == "differs"]
     return [
         *([f"Cut short: {report.run.cut_short}."] if report.run.cut_short else []),
         *([f"Slower than budgeted: {joined(missed)}."] if missed else []),
