@@ -63,7 +63,12 @@ _LET_GO = Statement(
     "update agents.run set executor = null, attempts = attempts - :counted where id = any(:runs)"
     " and executor = :me and state = 'running' returning pg_notify('agents', namespace || ' new ' || id)"
 )
-_GONE = Statement("delete from agents.executor where id = :me")
+_GONE = Statement(
+    "with freed as (update agents.run set executor = null, attempts = attempts - 1 where executor = :me"
+    " and state = 'running' returning pg_notify('agents', namespace || ' new ' || id)),"
+    " gone as (delete from agents.executor where id = :me returning 1)"
+    " select (select count(*) from freed), (select count(*) from gone)"
+)
 _OLD = Statement(
     "select id from agents.run where namespace = :namespace and ended_at < clock_timestamp() - cast(:kept as interval)"
     " and sent >= told order by ended_at limit 1000"
@@ -188,7 +193,7 @@ class Claims:
         await self._database.execute(_LET_GO, runs=list(runs), me=self._me, counted=0 if counted else 1)
 
     async def leave(self) -> None:
-        """Tell that this worker is gone."""
+        """Tell that this worker is gone, and leave what it still holds to any other."""
         await self._database.execute(_GONE, me=self._me)
 
     async def old(self, *, kept: timedelta) -> list[RunId]:

@@ -126,7 +126,8 @@ class Worker:
         for run in list(self._carried):
             self._durable.drop(run)
         if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=grace)
+            dropping = max(grace, self._policy.deadline.total_seconds())
+            await asyncio.wait(list(self._tasks.values()), timeout=dropping)
         await self._background.close()  # a beat after the farewell would be a life sign of nobody
         await self._outbox.drain(min(grace, self._policy.deadline.total_seconds()))
         await self._screen.finish()
@@ -159,7 +160,7 @@ class Worker:
                 self._lose(carrying)
             elif held.get(run):
                 self._cancel(run)
-        forgotten = [run for run in held if run not in self._carried]
+        forgotten = [run for run in held if run not in self._tasks]
         if forgotten:
             self._begin(await self._claims.mine(forgotten))
         for run, what, view in await self._claims.recover():
@@ -170,7 +171,7 @@ class Worker:
                 self._outbox.close_line(run)
 
     async def _take(self) -> None:
-        room = self._policy.carried_at_once - len(self._carried)
+        room = self._policy.carried_at_once - len(self._tasks)
         if room > 0 and not self._closing:
             self._begin(await self._claims.claim(room=room))
 
