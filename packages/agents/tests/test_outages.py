@@ -166,6 +166,7 @@ async def test_a_flushed_redis_loses_no_run_and_its_views_are_made_again(
         await eventually(consistent, seconds=10)
 
 
+@pytest.mark.timeout(180)
 async def test_runs_go_on_without_redis(
     private_redis: PrivateRedis, engine: AsyncEngine, namespace: str, alice: Caller
 ) -> None:
@@ -245,6 +246,7 @@ async def test_a_store_that_does_not_answer_is_given_up_in_time(
     await engine.dispose()
 
 
+@pytest.mark.timeout(180)
 async def test_a_worker_speaks_to_its_servers_and_to_nobody_else(
     start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller,
     postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint,
@@ -263,6 +265,7 @@ async def test_a_worker_speaks_to_its_servers_and_to_nobody_else(
     assert [one for one in connected if one not in servers] == []
 
 
+@pytest.mark.timeout(180)
 async def test_a_worker_needs_no_network(
     cut_off: list[str], orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller,
     start_worker: StartWorker, postgres_endpoint: PostgresEndpoint,
