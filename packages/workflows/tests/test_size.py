@@ -68,6 +68,7 @@ def test_a_million_rows_are_judged_within_two_gigabytes(tmp_path: Path) -> None:
     """A million rows are read, judged and added up to the last digit in 2 GiB of memory."""
     peak, kept, path, totals = judged(tmp_path, int(ROWS * 1.1))
 
+    print(f"peak of {kept} rows: {peak} KiB")
     assert kept >= ROWS
     assert totals == recounted(path)
     assert peak < TWO_GIGABYTES

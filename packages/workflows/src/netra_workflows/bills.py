@@ -69,6 +69,7 @@ class Bills:
         self.connection = connection
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("set autoinstall_known_extensions = false")
+        connection.execute("set enable_progress_bar = false")  # it would print into the caller's output
         connection.execute(sql("read/macros"))
         connection.execute(sql("read/tables"))
         fill(connection, "mapped", ("varchar",) * 4, [tuple(row.values()) for row in table("values")])
