@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 ENTRY_POINTS = "netra.migrations"
-RUNNERS = ("alembic", "sqlalchemy", "asyncpg")
+RUNNERS = ("alembic", "sqlalchemy", "asyncpg", "dbos")  # dbos brings the tables of its engine
 STATEMENT_SHOWN = 300
 INSTALL = "install the package that holds it, or correct the entry point netra.migrations or netra_migrations"
 OURS = ("migrations.py", "template.py", "connection.py", "../services/postgres.py")
