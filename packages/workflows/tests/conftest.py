@@ -1,12 +1,18 @@
 """What the tests of a bill share: DuckDB in memory, a way to write a bill, and the third-party bills."""
 
 import csv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from netra_fixtures import IsolatedEnvironment, PostgresEndpoint, RedisEndpoint
 from netra_workflows import Bills
+
+from .installation import Installation, WorkerProcess, end, installed, start_worker
 
 WriteBill = Callable[..., Path]
 
@@ -48,3 +54,32 @@ def write_bill(tmp_path: Path) -> WriteBill:
         return written(tmp_path / name, *rows, without=without)
 
     return write
+
+
+@pytest.fixture
+async def installation(
+    engine: AsyncEngine, redis_client: Redis, namespace: str, tmp_path: Path
+) -> AsyncIterator[Installation]:
+    """The platform on the test's own servers."""
+    async with installed(engine, redis_client, namespace, tmp_path / "bills") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def worker_process(
+    environment: IsolatedEnvironment, postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint,
+    namespace: str, tmp_path: Path,
+) -> AsyncIterator[Callable[[], Coroutine[Any, Any, WorkerProcess]]]:  # fmt: skip
+    """Start worker processes; those that are left are ended with the test."""
+    started: list[WorkerProcess] = []
+
+    async def start() -> WorkerProcess:
+        worker = await start_worker(
+            environment, postgres_endpoint, redis_endpoint, namespace, tmp_path / "bills"
+        )
+        started.append(worker)
+        return worker
+
+    yield start
+    for worker in started:
+        await end(worker)

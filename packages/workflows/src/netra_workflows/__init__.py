@@ -1,14 +1,29 @@
 """What users come for: from a bill to a decision, on published rules and to the cent."""
 
 from netra_workflows.advice import Advice, EffortCost, Recommendation, Step, Sum, Wave, recommend
+from netra_workflows.agents import cost_optimization
 from netra_workflows.analysis import Analysis, AnalysisPolicy, analyse
+from netra_workflows.archive import Archive, UploadedBill
 from netra_workflows.bills import Bills
+from netra_workflows.collaboration import Collaboration, EventSink
 from netra_workflows.errors import (
+    ActRefused,
     BillKnown,
+    BillNameTaken,
+    BillNotFound,
     BillRefused,
+    BillTooLarge,
     BillUnreadable,
+    InvalidText,
     MixedCurrencies,
+    NoSuchStep,
+    NotFound,
+    NotNow,
+    PlanChanged,
+    PlanNotFound,
     PlanUnproved,
+    SameEyes,
+    StoreUnavailable,
     UnknownColumns,
     WorkflowsError,
 )
@@ -30,7 +45,10 @@ from netra_workflows.model import (
     Total,
 )
 from netra_workflows.plan import Commitment, CommitmentPlan, Offer, Proof
+from netra_workflows.record import Record, Report, StoredFinding
 from netra_workflows.report import findings_csv, markdown
+from netra_workflows.review import Act, Comment, Entry, Planned, SharedPlan, State, collaboration_policy
+from netra_workflows.runs import CostOptimization
 from netra_workflows.tokens import (
     Alternative,
     Model,
@@ -40,48 +58,79 @@ from netra_workflows.tokens import (
     read_requests,
     token_spend,
 )
+from netra_workflows.tools import AgentTools, BillTools
 
 __all__ = [
+    "Act",
+    "ActRefused",
     "Advice",
+    "AgentTools",
     "Alternative",
     "Analysis",
     "AnalysisPolicy",
     "Anomaly",
+    "Archive",
     "BillKnown",
+    "BillNameTaken",
+    "BillNotFound",
     "BillRefused",
+    "BillTooLarge",
+    "BillTools",
     "BillUnreadable",
     "Bills",
     "Certainty",
+    "Collaboration",
+    "Comment",
     "Commitment",
     "CommitmentPlan",
     "CommitmentUse",
+    "CostOptimization",
     "Coverage",
     "Effort",
     "EffortCost",
+    "Entry",
+    "EventSink",
     "Finding",
     "Format",
     "Ingested",
+    "InvalidText",
     "InventoryFinding",
     "MixedCurrencies",
     "Model",
     "ModelSpend",
+    "NoSuchStep",
+    "NotFound",
+    "NotNow",
     "Offer",
+    "PlanChanged",
+    "PlanNotFound",
     "PlanUnproved",
+    "Planned",
     "Proof",
     "Recommendation",
+    "Record",
     "Refusal",
+    "Report",
     "Request",
     "Rows",
     "Rule",
+    "SameEyes",
+    "SharedPlan",
+    "State",
     "Step",
+    "StoreUnavailable",
+    "StoredFinding",
     "Sum",
     "Tagging",
     "TokenSpend",
     "Total",
     "UnknownColumns",
+    "UploadedBill",
     "Wave",
     "WorkflowsError",
     "analyse",
+    "collaboration_policy",
+    "cost_optimization",
     "findings_csv",
     "markdown",
     "read_inventory",

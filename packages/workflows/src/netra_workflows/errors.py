@@ -6,7 +6,19 @@ WorkflowsError
 │   ├── UnknownColumns     no format that this version reads
 │   ├── MixedCurrencies    one invoice in two currencies
 │   └── BillKnown          the same file a second time
-└── PlanUnproved           the solver gave no plan with a proof
+├── PlanUnproved           the solver gave no plan with a proof
+├── InvalidText            a name or a text that no store could keep unchanged
+├── BillNameTaken          another bill of the tenant has that name
+├── BillTooLarge
+├── NotFound               the tenant has no such thing
+│   ├── BillNotFound
+│   └── PlanNotFound
+├── ActRefused             the plan stays as it is
+│   ├── NotNow             its state doesn't allow the act
+│   ├── SameEyes           the actor had another part in this plan
+│   ├── NoSuchStep
+│   └── PlanChanged        somebody else was first
+└── StoreUnavailable
 """
 
 from collections.abc import Iterable
@@ -67,3 +79,86 @@ class PlanUnproved(WorkflowsError):
 
     def __init__(self, state: str) -> None:
         super().__init__(f"no commitment plan could be proved ({state}); plan fewer kinds or hours at once")
+
+
+class InvalidText(WorkflowsError, ValueError):
+    """A name or a text that no store could keep unchanged; it is not repeated here."""
+
+    def __init__(self, what: str, longest: int) -> None:
+        super().__init__(f"{what} has 1 to {longest} characters that can be printed; write it anew")
+
+
+class BillNameTaken(WorkflowsError):
+    """The tenant has another bill of that name."""
+
+    def __init__(self) -> None:
+        super().__init__("another bill has that name; give this one a name of its own")
+
+
+class BillTooLarge(WorkflowsError):
+    """The file is larger than the policy allows."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"a bill has at most {limit_bytes} bytes; export a shorter time")
+
+
+class NotFound(WorkflowsError):
+    """The tenant has no such thing, or it is another's: nobody is told which."""
+
+
+class BillNotFound(NotFound):
+    """The tenant has no bill of that name."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no bill of that name; upload it first")
+
+
+class PlanNotFound(NotFound):
+    """The tenant has no such plan."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no such plan; look at the list of plans")
+
+
+class ActRefused(WorkflowsError):
+    """An act was refused; the plan is as it was."""
+
+
+class NotNow(ActRefused):
+    """The plan's state doesn't allow the act."""
+
+    def __init__(self, act: str, state: str) -> None:
+        super().__init__(f"a plan that is {state} can't be {act}; look at it again")
+        self.act, self.state = act, state
+
+
+class SameEyes(ActRefused):
+    """Who submitted a plan, endorsed it and approves it are three people."""
+
+    def __init__(self) -> None:
+        super().__init__("you had another part in this plan; ask somebody else")
+
+
+class NoSuchStep(ActRefused):
+    """The plan has no such step, or it is left out or done."""
+
+    def __init__(self) -> None:
+        super().__init__("the plan has no such step that is still to be done; look at it again")
+
+
+class PlanChanged(ActRefused):
+    """Somebody changed the plan since it was looked at."""
+
+    def __init__(self, based_on: int, revision: int) -> None:
+        super().__init__(
+            f"the plan is at revision {revision}, not {based_on}; look at it again, then repeat the act"
+        )
+        self.based_on, self.revision = based_on, revision
+
+
+class StoreUnavailable(WorkflowsError):
+    """A store did not answer in time."""
+
+    def __init__(self, store: str) -> None:
+        super().__init__(f"{store} did not answer in time; try again")
+        self.store = store

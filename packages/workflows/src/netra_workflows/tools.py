@@ -1,0 +1,262 @@
+"""What the agents act through: tools that list, read and judge a tenant's bills, draw up the plan and write the report.
+
+A tool whose worker died is called again, and what it writes is written once.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from pydantic import Field, JsonValue
+
+from netra_agents import AgentError
+from netra_agents import Caller as AgentCaller
+from netra_agents import TransientError as TransientAgentError
+from netra_tools import (
+    Call,
+    Caller,
+    Context,
+    Outcome,
+    StillRunning,
+    Tool,
+    ToolError,
+    ToolExecutor,
+    ToolsError,
+    WhenLost,
+)
+from netra_tools import StoreUnavailable as ToolStoreUnavailable
+from netra_tools import TenantId as ToolTenantId
+from netra_tools import UserId as ToolUserId
+from netra_workflows.advice import recommend
+from netra_workflows.analysis import Analysis, analyse
+from netra_workflows.archive import Archive, UploadedBill
+from netra_workflows.bills import Bills
+from netra_workflows.errors import BillRefused, NotFound
+from netra_workflows.model import Frozen, Ingested, Total
+from netra_workflows.record import Proofs, Record, Report
+from netra_workflows.report import findings_csv, markdown
+
+_PATIENCE: Final = timedelta(minutes=5)
+
+
+class Nothing(Frozen):
+    """A tool that knows all it needs from its caller."""
+
+
+class BillName(Frozen):
+    """Which bill."""
+
+    name: str = Field(max_length=100)
+
+
+class BillNames(Frozen):
+    """Which bills."""
+
+    names: tuple[str, ...] = Field(min_length=1)
+
+
+class Inventory(Frozen):
+    """The bills that there are."""
+
+    names: tuple[str, ...]
+
+
+class BillRead(Frozen):
+    """What a bill comes to."""
+
+    rows: int
+    refused: int
+    totals: tuple[Total, ...]
+    notes: tuple[str, ...]
+
+
+class FoundSaving(Frozen):
+    """What one finding would save, and in which bills its rows stand."""
+
+    rule: str
+    provider: str
+    currency: str
+    amount: Decimal
+    sources: tuple[str, ...]
+
+
+class FoundSavings(Frozen):
+    """What was found, the largest saving first."""
+
+    savings: tuple[FoundSaving, ...]
+
+
+class PlannedStep(Frozen):
+    """What to do, and by which rule."""
+
+    rule: str
+    action: str
+    risk: str
+    wave: str
+
+
+class PlannedSteps(Frozen):
+    """What to do, in order."""
+
+    steps: tuple[PlannedStep, ...]
+
+
+class Written(Frozen):
+    """What the report says first: what could be saved a month, by currency."""
+
+    a_month: dict[str, Decimal]
+    a_year: dict[str, Decimal]
+    steps: int
+    characters: int
+
+
+class BillTools:
+    """The tools of one worker.
+
+    Args:
+        memory_mb, threads: what DuckDB may take for one analysis.
+    """
+
+    def __init__(self, archive: Archive, record: Record, *, memory_mb: int = 1024, threads: int = 1) -> None:
+        self._archive, self._record = archive, record
+        self._memory_mb, self._threads = memory_mb, threads
+
+    def all(self) -> tuple[Tool[Any, Any], ...]:
+        """Give them, as a registry takes them."""
+        rules: dict[str, Any] = {"timeout": _PATIENCE, "when_lost": WhenLost.REPEAT, "breaker": None}
+        return (
+            Tool.typed("list_bills", self._list, Nothing, Inventory, **rules),
+            Tool.typed("read_bill", self._read, BillName, BillRead, **rules),
+            Tool.typed("find_savings", self._find, BillNames, FoundSavings, **rules),
+            Tool.typed("draft_plan", self._plan, Nothing, PlannedSteps, **rules),
+            Tool.typed("write_report", self._write, Nothing, Written, **rules),
+        )
+
+    async def _list(self, _: Nothing, context: Context) -> Inventory:
+        bills = await self._archive.bills(context.caller.tenant)
+        return Inventory(names=tuple(bill.name for bill in bills))
+
+    async def _read(self, bill: BillName, context: Context) -> BillRead:
+        kept = await self._uploaded(bill.name, context)
+        read = await asyncio.to_thread(self._ingested, context.caller.tenant, [kept])
+        one = read[0]
+        return BillRead(rows=one.rows, refused=one.refused, totals=one.totals, notes=one.notes)
+
+    async def _find(self, bills: BillNames, context: Context) -> FoundSavings:
+        tenant = context.caller.tenant
+        kept = [await self._uploaded(name, context) for name in bills.names]
+        analysis, proofs = await asyncio.to_thread(self._analysed, tenant, kept)
+        await self._record.add(
+            _run(context), analysis, proofs, tenant=tenant, user=context.caller.user, sources=bills.names
+        )
+        found = (
+            FoundSaving(
+                rule=f.rule.id, provider=f.provider, currency=f.currency, amount=f.saving,
+                sources=tuple(rows.source for rows in f.rows),
+            )
+            for f in analysis.findings
+        )  # fmt: skip
+        return FoundSavings(savings=tuple(found))
+
+    async def _plan(self, _: Nothing, context: Context) -> PlannedSteps:
+        run, caller = _run(context), context.caller
+        advice = recommend(await self._analysis(run, caller))
+        await self._record.draft(run, advice, tenant=caller.tenant, user=caller.user)
+        steps = (
+            PlannedStep(rule=r.rule, action=r.action, risk=r.risk, wave=step.wave)
+            for step in advice.plan for r in (step.recommendation,)
+        )  # fmt: skip
+        return PlannedSteps(steps=tuple(steps))
+
+    async def _write(self, _: Nothing, context: Context) -> Written:
+        run = _run(context)
+        analysis = await self._analysis(run, context.caller)
+        advice = recommend(analysis)
+        text = markdown(advice, analysis)
+        await self._record.add_report(run, Report(markdown=text, findings_csv=findings_csv(analysis)))
+        return Written(
+            a_month={own.currency: own.a_month for own in advice.sums},
+            a_year={own.currency: own.a_year for own in advice.sums},
+            steps=len(advice.plan),
+            characters=len(text),
+        )
+
+    async def _uploaded(self, name: str, context: Context) -> UploadedBill:
+        try:
+            return await self._archive.find(context.caller.tenant, name)
+        except (NotFound, ValueError) as error:
+            raise ToolError(str(error)) from error
+
+    async def _analysis(self, run: UUID, caller: Caller) -> Analysis:
+        try:
+            return await self._record.analysis(run, tenant=caller.tenant)
+        except NotFound as error:
+            raise ToolError("nothing was analysed yet; find savings first") from error
+
+    def _ingested(self, tenant: str, bills: Sequence[UploadedBill]) -> list[Ingested]:
+        with Bills.opened(memory_mb=self._memory_mb, threads=self._threads) as opened:
+            return self._take(opened, tenant, bills)
+
+    def _analysed(self, tenant: str, bills: Sequence[UploadedBill]) -> tuple[Analysis, Proofs]:
+        with Bills.opened(memory_mb=self._memory_mb, threads=self._threads) as opened:
+            self._take(opened, tenant, bills)
+            analysis = analyse(opened)
+            return analysis, _proofs(opened, analysis)
+
+    def _take(self, opened: Bills, tenant: str, bills: Sequence[UploadedBill]) -> list[Ingested]:
+        try:
+            return [opened.ingest(self._archive.path(tenant, bill), name=bill.name) for bill in bills]
+        except BillRefused as error:
+            raise ToolError(f"a bill was refused: {error.reason}") from error
+
+
+class AgentTools:
+    """Runs the tools of an executor for agents; it is the `Tools` that a worker takes."""
+
+    def __init__(self, executor: ToolExecutor) -> None:
+        self._executor = executor
+
+    async def run(
+        self, tool: str, arguments: Mapping[str, JsonValue], *, caller: AgentCaller, key: str
+    ) -> JsonValue:
+        """Run a tool once for each *key*, and return its result.
+
+        Raises:
+            AgentError: the tool gave up, in its own words.
+            TransientError: a store is away.
+        """
+        own = Caller(
+            tenant=ToolTenantId(caller.tenant), user=ToolUserId(caller.user), work=key.partition("/")[0]
+        )
+        try:
+            outcome: Outcome[Any] = await self._executor.run(Call(tool, dict(arguments), key=key), caller=own)
+        except (ToolStoreUnavailable, StillRunning) as error:
+            raise TransientAgentError(str(error)) from error
+        except ToolsError as error:
+            raise AgentError(str(error)) from error
+        given: JsonValue = outcome.result.model_dump(mode="json")
+        return given
+
+
+def _run(context: Context) -> UUID:
+    """Return the run of agents that the call is part of."""
+    if context.caller.work is None:
+        raise ToolError("this tool works for a run of agents only")
+    return UUID(context.caller.work)
+
+
+def _proofs(bills: Bills, analysis: Analysis) -> Proofs:
+    """Look up what each row of a finding was billed."""
+    wanted = [(rows.source, record) for f in analysis.findings for rows in f.rows for record in rows.records]
+    if not wanted:
+        return {}
+    found = bills.connection.execute(
+        "select source.name, charge.record, charge.billed from charge join source using (source_id)"
+        " join (select unnest(cast(? as varchar[])) as name, unnest(cast(? as bigint[])) as record) as wanted"
+        " on source.name = wanted.name and charge.record = wanted.record",
+        [list(column) for column in zip(*wanted, strict=True)],
+    ).fetchall()
+    return {(source, record): billed for source, record, billed in found}

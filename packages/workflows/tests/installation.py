@@ -1,0 +1,213 @@
+"""One installation of the platform on the test's own servers: people who are signed in, a gateway, worker processes."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import SecretBytes, SecretStr
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from netra_agents import AgentsPolicy, Orchestrator
+from netra_auth import (
+    Access,
+    AccessTokens,
+    Accounts,
+    FollowPolicy,
+    KeyRing,
+    PasswordHasher,
+    PasswordPolicy,
+    Principal,
+    RefreshTokens,
+    Revocations,
+    Role,
+    SecondFactors,
+    SessionId,
+    SignedIn,
+    SigningKey,
+    TenantId,
+    TokenPolicy,
+    TokenRefused,
+    Verifier,
+)
+from netra_fixtures import IsolatedEnvironment, PostgresEndpoint, RedisEndpoint, within
+from netra_sessions import Authentication, Gateway, HistoryPolicy, Publisher, RealtimeClient, Sessions
+from netra_sessions import UserId as ScreenUser
+from netra_sessions.events import START
+from netra_workflows import Archive, Collaboration, CostOptimization, Record, collaboration_policy
+
+PATIENCE: Final = timedelta(seconds=30)  # a busy machine is no outage
+PASSWORD: Final = SecretStr("correct horse battery staple")
+POLICY: Final = AgentsPolicy(deadline=PATIENCE)
+
+
+class Screen:
+    """What one person sees: every event of theirs, in order."""
+
+    def __init__(self, client: RealtimeClient) -> None:
+        self._client = client
+        self.seen: list[Any] = []
+
+    async def until(self, told: Callable[[Any], bool]) -> Any:
+        """Look on until something is told, and return it."""
+        async with within(seconds=60):
+            while True:
+                event = await self._client.next()
+                self.seen.append(event)
+                if told(event):
+                    return event
+
+    def kinds(self, run: object) -> list[str]:
+        """Name the events of a run."""
+        return [event.kind for event in self.seen if event.run == str(run)]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who is signed in, before a screen."""
+
+    principal: Principal
+    screen: Screen
+
+    @property
+    def user(self) -> str:
+        """Who they are."""
+        return self.principal.user
+
+
+class WorkerProcess:
+    """`netra-agents worker` with the five agents."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    async def kill(self) -> None:
+        """End it as a crash does: it has no say in it."""
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+
+class Installation:
+    """The platform: what its parts are made with, and what is entered of them."""
+
+    def __init__(self, opened: AsyncExitStack, stores: dict[str, Any], folder: Path) -> None:
+        self._opened, self._stores = opened, stores
+        self.engine: AsyncEngine = stores["engine"]
+        tokens = TokenPolicy(issuer="https://auth.example.com", audience="netra", lifetime=timedelta(hours=1))
+        keys = KeyRing(SigningKey.generate())
+        following = FollowPolicy(deadline=PATIENCE)
+        self.revocations = Revocations(**stores, policy=tokens, deadline=PATIENCE)
+        self.access = Access(
+            engine=self.engine, policy=collaboration_policy(), revocations=self.revocations, deadline=PATIENCE
+        )
+        signer = AccessTokens(keys=keys, policy=tokens)
+        self._refresh = RefreshTokens(
+            engine=self.engine, roles=self.access, revocations=self.revocations, access_tokens=signer
+        )
+        self._verifier = Verifier(**stores, keys=keys, policy=tokens, following=following)
+        self._sessions = Sessions(**stores)
+        redis = {"redis": stores["redis"], "namespace": stores["namespace"]}
+        self.publisher = Publisher(**redis, policy=HistoryPolicy(deadline=PATIENCE))
+        self._gateway = Gateway(
+            **redis, endings=self._sessions.endings,
+            authentication=Authentication(self._verifier, refusals=(TokenRefused,)),
+        )  # fmt: skip
+        own = {"engine": self.engine, "namespace": stores["namespace"]}
+        self.archive = Archive(**own, folder=folder, access=self.access, deadline=PATIENCE)
+        self.runs = Orchestrator(**stores, policy=POLICY)
+        self.optimization = CostOptimization(runs=self.runs, access=self.access, record=Record(**own))
+        self.collaboration = Collaboration(**own, access=self.access, sink=self.publisher, deadline=PATIENCE)
+        self._founders: dict[str, Principal] = {}
+
+    async def open(self) -> None:
+        """Enter all of it."""
+        enter = self._opened.enter_async_context
+        hasher = await enter(PasswordHasher(PasswordPolicy(rounds=100_000)))
+        factors = await enter(
+            SecondFactors(**self._stores, key=SecretBytes(bytes(32)), issuer="Netra", deadline=PATIENCE)
+        )
+        self._accounts = await enter(
+            Accounts(
+                **self._stores,
+                hasher=hasher,
+                factors=factors,
+                revocations=self.revocations,
+                deadline=PATIENCE,
+            )
+        )
+        for part in (self._verifier, self._sessions, self.publisher, self._gateway, self.runs):
+            await enter(part)
+
+    async def person(self, name: str, tenant: str, role: Role = Role.SUPER_ADMIN) -> Person:
+        """Register somebody, give them their role, sign them in and open their screen; a tenant's first founds it."""
+        own = TenantId(tenant)
+        email = f"{name}@{tenant}.example.com"
+        account = await self._accounts.register(email, PASSWORD, tenant=own)
+        if tenant in self._founders:
+            await self.access.assign(self._founders[tenant], account.id, own, role)
+        else:
+            await self.access.found(account.id, own)
+        signed_in = await self._accounts.sign_in(email, PASSWORD, address="192.0.2.7")
+        assert isinstance(signed_in, SignedIn)
+        session = (await self._sessions.create(ScreenUser(account.id))).session
+        grant = await self._refresh.issue(signed_in, session=SessionId(str(session.id)))
+        token = grant.access_token.get_secret_value()
+        principal = self._verifier.verify(token)
+        self._founders.setdefault(tenant, principal)
+        client = RealtimeClient(self._gateway.uri, lambda: token, after=START)
+        return Person(principal, Screen(await self._opened.enter_async_context(client)))
+
+    async def rows(self, sql: str, **values: Any) -> list[Any]:
+        """Read rows as an auditor would, past the library."""
+        async with self.engine.connect() as connection:
+            return list((await connection.execute(text(sql), values)).all())
+
+
+@asynccontextmanager
+async def installed(
+    engine: AsyncEngine, redis: Redis, namespace: str, folder: Path
+) -> AsyncIterator[Installation]:
+    """Open an installation, and close all of it."""
+    async with AsyncExitStack() as opened:
+        stores = {"engine": engine, "redis": redis, "namespace": namespace}
+        installation = Installation(opened, stores, folder)
+        await installation.open()
+        yield installation
+
+
+async def start_worker(
+    environment: IsolatedEnvironment, postgres: PostgresEndpoint, redis: RedisEndpoint, namespace: str, folder: Path
+) -> WorkerProcess:  # fmt: skip
+    """Start a worker by the command that operators use, and give it once it is ready."""
+    told = {
+        "AGENTS_DATABASE_URL": postgres.url(), "AGENTS_REDIS_URL": redis.url, "AGENTS_NAMESPACE": namespace,
+        "AGENTS_EQUIPMENT": "netra_workflows.equipment:equipment", "AGENTS_POLICY__DEADLINE": "PT30S",
+        "WORKFLOWS_BILLS": str(folder), "WORKFLOWS_MEMORY_MB": "512", "WORKFLOWS_LEASE": "PT3S",
+    }  # fmt: skip
+    for name, value in told.items():
+        environment.set(f"NETRA_{name}", value)
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).with_name("netra-agents")), "worker", stdout=PIPE, env=environment.for_process()
+    )  # fmt: skip
+    assert process.stdout is not None
+    async with within(seconds=60):
+        line = await process.stdout.readline()
+    assert json.loads(line)["event"] == "ready", line
+    return WorkerProcess(process)
+
+
+async def end(worker: WorkerProcess) -> None:
+    """End a worker that a test left."""
+    if worker.process.returncode is None:
+        os.kill(worker.process.pid, signal.SIGKILL)
+    await worker.process.communicate()

@@ -1,0 +1,228 @@
+"""From bills to savings that a person can check and people decide on, on real servers, gateways and workers."""
+
+import asyncio
+import csv
+import gzip
+import random
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from netra_agents.roles import Report
+from netra_auth import AccessDenied, Role
+from netra_fixtures import Delivered, Goal, SavingsFound, Tier, business_value
+from netra_sessions.events import published_schema
+from netra_workflows import NotNow, PlanChanged, PlanNotFound, SameEyes, SharedPlan, State
+from netra_workflows.generator import Bill
+
+from .installation import Installation, Person, WorkerProcess
+
+StartWorker = Callable[[], Coroutine[Any, Any, WorkerProcess]]
+SOON = timedelta(seconds=60)
+TURNS = ("triage", "data", "optimization", "actions", "reporting")
+TOOLS = ["list_bills", "read_bill", "read_bill", "find_savings", "draft_plan", "write_report"]
+
+
+def generated(folder: Path, *seeds: int, rows: int = 1200) -> list[Path]:
+    """Write generated bills, one a seed; each says that it is generated."""
+    paths = [folder / f"bill-{place}.csv.gz" for place, _ in enumerate(seeds, start=1)]
+    for path, seed in zip(paths, seeds, strict=True):
+        Bill(seed, rows=rows, days=31, accounts=1).write(path)
+    return paths
+
+
+def cells(path: Path) -> list[dict[str, str]]:
+    """Read a bill with csv alone."""
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+async def uploaded(installation: Installation, person: Person, paths: list[Path]) -> None:
+    """Upload bills under their files' names."""
+    for path in paths:
+        await installation.archive.upload(person.principal, path.name, path)
+
+
+async def finished(installation: Installation, person: Person, run: Any) -> Report:
+    """Look on until the run's end is on the person's screen, and return what they are told."""
+    ends = ("agent_completed", "agent_failed")
+    await person.screen.until(lambda event: event.run == str(run) and event.kind in ends)
+    return await installation.optimization.told(person.principal, run, within=SOON)
+
+
+async def recomputed(installation: Installation, run: Any) -> list[Any]:
+    """Add up each step of a plan anew from findings, by plain SQL."""
+    return await installation.rows(
+        "select s.number, s.saving, round(sum(f.saving), 2), s.a_month, round(sum(f.saving) / m.months, 2)"
+        " from workflows.step s join workflows.finding f on f.analysis = s.plan and f.rule = s.rule"
+        " and f.provider = s.provider and f.currency = s.currency"
+        " join workflows.months m on m.analysis = s.plan and m.currency = s.currency"
+        " where s.plan = :run group by s.plan, s.number, m.months order by s.number",
+        run=run,
+    )
+
+
+async def delivered_savings(installation: Installation, run: Any) -> list[SavingsFound]:
+    """Name what a run saves, by currency, with the rows that say so."""
+    rows = await installation.rows(
+        "select currency, sum(saving), array_agg(id) from workflows.finding"
+        " where analysis = :run and saving > 0 group by currency",
+        run=run,
+    )
+    return [
+        SavingsFound(amount=amount, currency=currency, table="workflows.finding", rows=ids, column="saving")
+        for currency, amount, ids in rows
+    ]
+
+
+def hold_events(person: Person, run: Any) -> None:
+    """Hold what came to the screen against the published schema and the plan's order."""
+    events = [event for event in person.screen.seen if event.run == str(run)]
+    validator = jsonschema_rs.validator_for(published_schema())
+    for event in events:
+        validator.validate(event.model_dump(mode="json"))
+    assert [events[0].kind, events[-1].kind] == ["agent_started", "agent_completed"]
+    tools = [(event.kind, event.data.tool) for event in events if event.kind.startswith("tool")]
+    assert tools == [(kind, tool) for tool in TOOLS for kind in ("tool_executing", "tool_completed")]
+    assert list(dict.fromkeys(event.data.agent for event in events[1:-1])) == list(TURNS)
+
+
+async def hold_savings(
+    installation: Installation, person: Person, run: Any, paths: list[Path], report: Report
+) -> None:
+    """Recompute every amount: rows by csv and Decimal, findings of their rows, steps and report of findings."""
+    bills = {path.name: cells(path) for path in paths}
+    proof = await installation.rows(
+        "select source, record, billed, finding from workflows.proof where analysis = :run", run=run
+    )
+    assert proof
+    assert all(Decimal(bills[name][record - 1]["BilledCost"]) == billed for name, record, billed, _ in proof)
+    for found in await installation.optimization.findings(person.principal, run):
+        own = sum((billed for *_, billed, finding in proof if finding == found.id), Decimal(0))
+        assert own == found.finding.billed >= found.finding.saving
+    steps = await recomputed(installation, run)
+    assert steps
+    assert all(saving == again and month == anew for _, saving, again, month, anew in steps)
+    assert report.total == {"USD": sum(month for *_, month, _ in steps)}
+    written = await installation.optimization.report(person.principal, run)
+    assert f"{report.total['USD']:,} USD a month" in written.markdown
+
+
+@business_value(
+    tier=Tier.FREE, goals={Goal.REVENUE, Goal.RETENTION},
+    impact="a new user sees what they can save, and that it is true, within seconds of the upload",
+)  # fmt: skip
+async def test_complete_cost_optimization_workflow(
+    installation: Installation, worker_process: StartWorker, tmp_path: Path, rng: random.Random,
+    delivered: Delivered,
+) -> None:  # fmt: skip
+    """From the upload to savings that plain SQL adds up to the same, with each step on the user's screen."""
+    starting = asyncio.create_task(worker_process())
+    alice = await installation.person("alice", "acme")
+    paths = generated(tmp_path, rng.randrange(10**6), rng.randrange(10**6))
+    await uploaded(installation, alice, paths)
+    await starting
+
+    run = await installation.optimization.begin(alice.principal, "What can we save?")
+    report = await finished(installation, alice, run)
+
+    hold_events(alice, run)
+    await hold_savings(installation, alice, run, paths, report)
+    for outcome in await delivered_savings(installation, run):
+        await delivered(outcome)
+
+
+async def seen(people: list[Person], act: str) -> None:
+    """Look on until the act is on everybody's screen."""
+    for person in people:
+        await person.screen.until(
+            lambda event: event.kind == "partial_result" and event.data.content["act"] == act
+        )
+
+
+async def refused(error: type[Exception], *acts: Coroutine[Any, Any, Any]) -> None:
+    """Hold that each act is refused."""
+    for act in acts:
+        with pytest.raises(error):
+            await act
+
+
+@business_value(
+    tier=Tier.ENTERPRISE, goals={Goal.SECURITY, Goal.EFFICIENCY},
+    impact="nobody spends or saves the company's money alone, and everybody knows at once where a plan stands",
+)  # fmt: skip
+async def test_multi_user_collaborative_workflow(
+    installation: Installation, worker_process: StartWorker, tmp_path: Path, rng: random.Random,
+    delivered: Delivered,
+) -> None:  # fmt: skip
+    """An analyst's plan is sent back, changed, endorsed, approved and executed by four people, each before a screen."""
+    starting = asyncio.create_task(worker_process())
+    approver = await installation.person("apo", "acme")
+    analyst = await installation.person("ana", "acme", Role.POWER_USER)
+    reviewer = await installation.person("rui", "acme", Role.POWER_USER)
+    executor = await installation.person("eve", "acme", Role.DEVELOPER)
+    outsider = await installation.person("mallory", "globex")
+    people = [analyst, reviewer, approver, executor]
+    one, two, three, four = (person.principal for person in people)
+    await uploaded(installation, analyst, generated(tmp_path, rng.randrange(10**6), rows=500))
+    await starting
+    run = await installation.optimization.begin(one, "What can we save?")
+    await finished(installation, analyst, run)
+    shared = installation.collaboration
+
+    await shared.invite(one, run, [person.principal.user for person in people])
+    await shared.submit(one, run, base=1, said="ready for review")
+    await seen(people, "submitted")
+    await refused(SameEyes, shared.endorse(one, run, base=2, said="my own"))
+    await refused(AccessDenied, shared.execute(two, run, 1, base=2, said="at once"))
+    await shared.comment(two, run, "step 1 is somebody's =cmd()\nleave it out")
+    await shared.send_back(two, run, base=2, said="leave step 1 out")
+    await seen(people, "sent_back")
+    await refused(PlanChanged, shared.revise(one, run, base=2, without=[1], said="too late"))
+    await shared.revise(one, run, base=3, without=[1], said="done")
+    await shared.submit(one, run, base=4, said="again")
+    await shared.endorse(two, run, base=5, said="good")
+    await seen(people, "endorsed")
+    await refused(AccessDenied, shared.approve(two, run, base=6, said="me too"))
+    await refused(NotNow, shared.execute(four, run, 2, base=6, said="too soon"))
+    plan = await shared.approve(three, run, base=6, said="go")
+    await seen(people, "approved")
+    for step in sorted(plan.open):
+        plan = await shared.execute(four, run, step, base=plan.revision, said="done")
+    await seen(people, "executed")
+
+    assert (plan.state, plan.left_out) == (State.EXECUTED, (1,))
+    trail = await shared.trail(four, run)
+    assert [entry.act for entry in trail][:7] == [
+        "drafted",
+        "submitted",
+        "sent_back",
+        "revised",
+        "submitted",
+        "endorsed",
+        "approved",
+    ]
+    assert {entry.actor for entry in trail} == {person.user for person in people}
+    await hold_apart(installation, outsider, run, plan)
+    for outcome in await delivered_savings(installation, run):
+        await delivered(outcome)
+
+
+async def hold_apart(installation: Installation, outsider: Person, run: Any, plan: SharedPlan) -> None:
+    """Hold that another tenant's highest role finds nothing, can do nothing and sees nothing."""
+    shared, stranger = installation.collaboration, outsider.principal
+    await refused(
+        PlanNotFound, shared.plan(stranger, run), shared.comment(stranger, run, "hello"), shared.trail(stranger, run),
+        shared.submit(stranger, run, base=plan.revision, said="mine"), installation.optimization.report(stranger, run),
+    )  # fmt: skip
+    assert (await shared.plans(stranger), await installation.optimization.findings(stranger, run)) == ([], ())
+    await installation.publisher.emit(
+        "agent_thinking", user=outsider.user, run="own", event_id="own", data={"agent": "own"}
+    )
+    first = await outsider.screen.until(lambda _: True)
+    assert first.run == "own"
