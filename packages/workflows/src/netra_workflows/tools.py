@@ -204,7 +204,7 @@ class BillTools:
         with Bills.opened(memory_mb=self._memory_mb, threads=self._threads) as opened:
             self._take(opened, tenant, bills)
             analysis = analyse(opened)
-            return analysis, _proofs(opened, analysis)
+            return analysis, proofs(opened, analysis)
 
     def _take(self, opened: Bills, tenant: str, bills: Sequence[UploadedBill]) -> list[Ingested]:
         try:
@@ -248,7 +248,7 @@ def _run(context: Context) -> UUID:
     return UUID(context.caller.work)
 
 
-def _proofs(bills: Bills, analysis: Analysis) -> Proofs:
+def proofs(bills: Bills, analysis: Analysis) -> Proofs:
     """Look up what each row of a finding was billed."""
     wanted = [(rows.source, record) for f in analysis.findings for rows in f.rows for record in rows.records]
     if not wanted:

@@ -198,12 +198,39 @@ begin
 end
 $$
 """
+# An entry is of a change that was made along with it, and follows the entry before.
+GUARD_TRAIL = """
+create function workflows.guard_trail() returns trigger language plpgsql as $$
+begin
+    if not exists (select from workflows.plan p where p.id = new.plan and (p.revision > new.revision
+            or p.revision = new.revision and p.state = new.became))
+        or new.revision > 1 and not exists (select from workflows.trail t
+            where t.plan = new.plan and t.revision = new.revision - 1)
+    then
+        raise check_violation using message = 'an entry of a trail is of a change that was made';
+    end if;
+    return null;
+end
+$$
+"""
+ENTRY_OF_A_CHANGE = """
+create constraint trigger entry_of_a_change after insert on workflows.trail deferrable initially deferred
+for each row execute function workflows.guard_trail()
+"""
 
 
 def upgrade() -> None:
     """Create the tables and what guards them."""
     tables = (BILL, ANALYSIS, MONTHS, FINDING, PROOF, REPORT, PLAN, STEP, TRAIL, COMMENT, CONCERNED, NOTICE)
-    for statement in (*tables, NO_CHANGE_WITHOUT_TRAIL, *INDEXES, KEEP, GUARD_PLAN):
+    for statement in (
+        *tables,
+        NO_CHANGE_WITHOUT_TRAIL,
+        *INDEXES,
+        KEEP,
+        GUARD_PLAN,
+        GUARD_TRAIL,
+        ENTRY_OF_A_CHANGE,
+    ):
         op.execute(statement)
     for table in KEPT:
         op.execute(
