@@ -4,19 +4,31 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import assert_type
+from uuid import UUID
 
+from netra_agents import RunId
+from netra_auth import AccessPolicy, Principal
 from netra_workflows import (
     Advice,
     Analysis,
     AnalysisPolicy,
+    Archive,
     Bills,
+    Collaboration,
+    CostOptimization,
+    Entry,
     Finding,
     Ingested,
     InventoryFinding,
     Offer,
     Refusal,
+    Report,
+    SharedPlan,
+    StoredFinding,
     TokenSpend,
+    UploadedBill,
     analyse,
+    collaboration_policy,
     findings_csv,
     markdown,
     read_inventory,
@@ -55,3 +67,17 @@ def calls(path: Path) -> None:
     assert_type(markdown(advice, analysis, [read]), str)
     assert_type(findings_csv(analysis), str)
     bills.ingest("a path")  # type: ignore[arg-type]
+
+
+async def decisions(
+    archive: Archive, optimization: CostOptimization, shared: Collaboration, alice: Principal, path: Path
+) -> None:
+    assert_type(await archive.upload(alice, "march", path), UploadedBill)
+    run = await optimization.begin(alice, "What can we save?", sources=["march"])
+    assert_type(run, RunId)
+    assert_type(await optimization.findings(alice, run), tuple[StoredFinding, ...])
+    assert_type(await optimization.report(alice, run), Report)
+    assert_type(await shared.submit(alice, run, base=1, said="ready"), SharedPlan)
+    assert_type(await shared.trail(alice, UUID(int=1)), tuple[Entry, ...])
+    assert_type(collaboration_policy(), AccessPolicy)
+    await shared.approve(alice, run, said="ready")  # type: ignore[call-arg]
