@@ -25,6 +25,10 @@ from .installation import Installation, Person, WorkerProcess
 StartWorker = Callable[[], Coroutine[Any, Any, WorkerProcess]]
 SOON = timedelta(seconds=60)
 TURNS = ("triage", "data", "optimization", "actions", "reporting")
+PUBLISHED = {  # what a rule fires on, and the part of it that its act saves
+    "aws_idle_address": ("Idle public IPv4", "1"), "gcp_idle_address": ("Static Ip", "1"), "aws_gp2": ("gp2", "0.2"),
+    "azure_premium_snapshot": ("Premium SSD Managed Disks - Snapshots", "0.6"),
+}  # fmt: skip
 TOOLS = ["list_bills", "read_bill", "read_bill", "find_savings", "draft_plan", "write_report"]
 
 
@@ -102,9 +106,15 @@ async def hold_savings(
     )
     assert proof
     assert all(Decimal(bills[name][record - 1]["BilledCost"]) == billed for name, record, billed, _ in proof)
-    for found in await installation.optimization.findings(person.principal, run):
+    findings = await installation.optimization.findings(person.principal, run)
+    for found in findings:
         own = sum((billed for *_, billed, finding in proof if finding == found.id), Decimal(0))
         assert own == found.finding.billed >= found.finding.saving
+    for rule, (mark, part) in PUBLISHED.items():
+        lines = [row for bill in bills.values() for row in bill if mark in row["ChargeDescription"]]
+        doubted = sum((Decimal(row["BilledCost"]) for row in lines), Decimal(0))
+        saved = sum((one.finding.saving for one in findings if one.finding.rule.id == rule), Decimal(0))
+        assert 0 < saved == doubted * Decimal(part), rule
     steps = await recomputed(installation, run)
     assert steps
     assert all(saving == again and month == anew for _, saving, again, month, anew in steps)
