@@ -191,6 +191,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def demo(session: nox.Session) -> None:
+    """Show the platform at work, from bills to savings: -- --seed N for generated bills, or -- --bills PATH."""
+    install(session, *MEMBERS)
+    session.run("python", ".ci/demo.py", *session.posargs)
+
+
+@nox.session
 def report(session: nox.Session) -> None:
     """Make one report of a run's shards, in reports/latest: -- merge DIR…"""
     install(session, "shared")

@@ -11,7 +11,15 @@ import pytest
 from netra_agents import RunFailed
 from netra_auth import AccessDenied, Role
 from netra_fixtures import Goal, Tier, business_value
-from netra_workflows import Archive, BillNameTaken, BillNotFound, BillTooLarge, InvalidText, WorkflowsError
+from netra_workflows import (
+    Archive,
+    BillKnown,
+    BillNameTaken,
+    BillNotFound,
+    BillTooLarge,
+    InvalidText,
+    WorkflowsError,
+)
 
 from .installation import Installation, WorkerProcess
 from .test_comprehensive_business_workflows import finished, generated, uploaded
@@ -34,6 +42,8 @@ async def test_an_upload_is_kept_once_under_its_name(installation: Installation,
     again = await installation.archive.upload(alice.principal, "march", one)
     with pytest.raises(BillNameTaken):
         await installation.archive.upload(alice.principal, "march", other)
+    with pytest.raises(BillKnown, match="the same file was read as march"):
+        await installation.archive.upload(alice.principal, "april", one)
 
     assert first == again
     assert installation.archive.path("acme", first).read_bytes() == one.read_bytes()

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_auth import Access, Permission, Principal, Resource
 from netra_workflows.database import Database
-from netra_workflows.errors import BillNameTaken, BillNotFound, BillTooLarge
+from netra_workflows.errors import BillKnown, BillNameTaken, BillNotFound, BillTooLarge
 from netra_workflows.model import Frozen
 from netra_workflows.wording import LONGEST_NAME, check_text
 
@@ -68,6 +68,7 @@ class Archive:
         Raises:
             AccessDenied: the principal may not upload bills.
             InvalidText, BillTooLarge, BillNameTaken: nothing was kept.
+            BillKnown: the same file has another name; its money would count twice.
         """
         check_text(name, "a bill's name", longest=LONGEST_NAME)
         assert self._access is not None, "who takes uploads is given an Access"
@@ -80,10 +81,12 @@ class Archive:
             _ADD, namespace=self._namespace, tenant=principal.tenant, name=name, sha256=sha256,
             size_bytes=size_bytes, uploaded_by=principal.user,
         )  # fmt: skip
-        kept = await self.find(principal.tenant, name)
-        if kept.sha256 != sha256:
-            raise BillNameTaken
-        return kept
+        for kept in await self.bills(principal.tenant):
+            if (kept.name, kept.sha256) == (name, sha256):
+                return kept
+            if kept.sha256 == sha256:
+                raise BillKnown(name, kept.name)
+        raise BillNameTaken
 
     async def find(self, tenant: str, name: str) -> UploadedBill:
         """Return a bill of a tenant.

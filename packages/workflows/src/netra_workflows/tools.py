@@ -24,6 +24,7 @@ from netra_tools import (
     Tool,
     ToolError,
     ToolExecutor,
+    ToolFailed,
     ToolsError,
     WhenLost,
 )
@@ -210,7 +211,7 @@ class BillTools:
         try:
             return [opened.ingest(self._archive.path(tenant, bill), name=bill.name) for bill in bills]
         except BillRefused as error:
-            raise ToolError(f"a bill was refused: {error.reason}") from error
+            raise ToolError(error.reason) from error
 
 
 class AgentTools:
@@ -235,6 +236,8 @@ class AgentTools:
             outcome: Outcome[Any] = await self._executor.run(Call(tool, dict(arguments), key=key), caller=own)
         except (ToolStoreUnavailable, StillRunning) as error:
             raise TransientAgentError(str(error)) from error
+        except ToolFailed as error:
+            raise AgentError(error.reason) from error
         except ToolsError as error:
             raise AgentError(str(error)) from error
         given: JsonValue = outcome.result.model_dump(mode="json")

@@ -16,7 +16,8 @@ create table workflows.bill (
     size_bytes bigint not null,
     uploaded_by text not null,
     uploaded_at timestamptz not null default clock_timestamp(),
-    primary key (namespace, tenant, name)
+    primary key (namespace, tenant, name),
+    unique (namespace, tenant, sha256)
 )
 """
 # Its id is that of the run that made it; `document` is all that was found but for the findings, as JSON that holds
