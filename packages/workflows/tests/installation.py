@@ -28,6 +28,7 @@ from netra_auth import (
     PasswordHasher,
     PasswordPolicy,
     Principal,
+    RefreshPolicy,
     RefreshTokens,
     Revocations,
     Role,
@@ -41,7 +42,16 @@ from netra_auth import (
     Verifier,
 )
 from netra_fixtures import IsolatedEnvironment, PostgresEndpoint, RedisEndpoint, within
-from netra_sessions import Authentication, Gateway, HistoryPolicy, Publisher, RealtimeClient, Sessions
+from netra_sessions import (
+    Authentication,
+    Gateway,
+    GatewayPolicy,
+    HistoryPolicy,
+    Publisher,
+    RealtimeClient,
+    SessionPolicy,
+    Sessions,
+)
 from netra_sessions import UserId as ScreenUser
 from netra_sessions.events import START
 from netra_workflows import Archive, Collaboration, CostOptimization, Record, collaboration_policy
@@ -112,14 +122,15 @@ class Installation:
         )
         signer = AccessTokens(keys=keys, policy=tokens)
         self._refresh = RefreshTokens(
-            engine=self.engine, roles=self.access, revocations=self.revocations, access_tokens=signer
-        )
+            engine=self.engine, roles=self.access, revocations=self.revocations, access_tokens=signer,
+            policy=RefreshPolicy(deadline=PATIENCE),
+        )  # fmt: skip
         self._verifier = Verifier(**stores, keys=keys, policy=tokens, following=following)
-        self._sessions = Sessions(**stores)
+        self._sessions = Sessions(**stores, policy=SessionPolicy(deadline=PATIENCE))
         redis = {"redis": stores["redis"], "namespace": stores["namespace"]}
         self.publisher = Publisher(**redis, policy=HistoryPolicy(deadline=PATIENCE))
         self._gateway = Gateway(
-            **redis, endings=self._sessions.endings,
+            **redis, endings=self._sessions.endings, policy=GatewayPolicy(deadline=PATIENCE),
             authentication=Authentication(self._verifier, refusals=(TokenRefused,)),
         )  # fmt: skip
         own = {"engine": self.engine, "namespace": stores["namespace"]}

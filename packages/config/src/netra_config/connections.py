@@ -22,6 +22,7 @@ _UNREACHABLE = (
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
+    asyncpg.TransactionRollbackError,  # as by a deadlock: it may be asked again
 )
 
 
