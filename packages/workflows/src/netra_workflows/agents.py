@@ -20,7 +20,7 @@ from netra_agents.roles import (
     Triage,
     five_roles,
 )
-from netra_workflows.tools import BillRead, FoundSavings, Inventory, PlannedSteps, Written
+from netra_workflows.tools import BillRead, FoundSavings, Inventory, PlannedSteps, ToolGaveUp, Written
 
 _NO_WAY_BACK: Final = ("gone", "snapshot", "binds", "delete")
 _SHORT: Final = 60
@@ -49,7 +49,7 @@ async def collect(work: Triage, turn: Turn) -> Findings:
     for place, source in enumerate(work.sources, start=1):
         try:
             read = BillRead.model_validate(await turn.tool("read_bill", {"name": source}))
-        except AgentError as error:
+        except ToolGaveUp as error:
             await turn.think(f"{source} can't be read: {error}")
             missing.append(source)
             continue
@@ -143,5 +143,5 @@ def cost_optimization() -> Plan[Request, Report]:
         Agent("reporting", report, Context, Report),
         name="cost_optimization",
         timeout=timedelta(minutes=4),
-        retry=RetryPolicy(attempts=3),
+        retry=RetryPolicy(attempts=5, first_wait=timedelta(milliseconds=500)),
     )

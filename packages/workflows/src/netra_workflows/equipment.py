@@ -23,7 +23,7 @@ class WorkflowsSettings(BaseSettings):
     """The variables `NETRA_WORKFLOWS_…` of a worker.
 
     `lease` is how long a tool that was running when its worker died is left alone, `deadline` what a call of a store
-    may take.
+    may take. DuckDB takes `memory_mb` for the bills of each of the `at_once` runs whose bills are judged at once.
     """
 
     model_config = SettingsConfigDict(env_prefix="NETRA_WORKFLOWS_", frozen=True)
@@ -31,6 +31,7 @@ class WorkflowsSettings(BaseSettings):
     bills: Path
     memory_mb: int = Field(default=1024, ge=64)
     threads: int = Field(default=1, ge=1)
+    at_once: int = Field(default=2, ge=1)
     lease: timedelta = timedelta(seconds=5)
     deadline: timedelta = timedelta(seconds=5)
 
@@ -40,7 +41,7 @@ async def equipment(settings: WorkerSettings) -> AsyncIterator[Equipment]:
     """Open the plan of the five agents, their tools on the tenants' bills, and the way to their screens."""
     own = WorkflowsSettings()  # type: ignore[call-arg]  # the environment has them
     async with AsyncExitStack() as opened:
-        engine = create_async_engine(settings.database_url.get_secret_value())
+        engine = create_async_engine(settings.database_url.get_secret_value(), pool_size=20)
         opened.push_async_callback(engine.dispose)
         redis = Redis.from_url(settings.redis_url.get_secret_value())
         opened.push_async_callback(redis.aclose)
@@ -48,7 +49,7 @@ async def equipment(settings: WorkerSettings) -> AsyncIterator[Equipment]:
             engine=engine, namespace=settings.namespace, folder=own.bills, deadline=own.deadline
         )
         record = Record(engine=engine, namespace=settings.namespace)
-        tools = BillTools(archive, record, memory_mb=own.memory_mb, threads=own.threads)
+        tools = BillTools(archive, record, memory_mb=own.memory_mb, threads=own.threads, at_once=own.at_once)
         executor = await opened.enter_async_context(
             ToolExecutor(
                 registry=ToolRegistry(tools.all()),

@@ -118,12 +118,16 @@ class BillTools:
     """The tools of one worker.
 
     Args:
-        memory_mb, threads: what DuckDB may take for one analysis.
+        memory_mb, threads: what DuckDB may take for the bills of one run.
+        at_once: the bills of how many runs are read or judged at once; the others wait.
     """
 
-    def __init__(self, archive: Archive, record: Record, *, memory_mb: int = 1024, threads: int = 1) -> None:
+    def __init__(
+        self, archive: Archive, record: Record, *, memory_mb: int = 1024, threads: int = 1, at_once: int = 2
+    ) -> None:
         self._archive, self._record = archive, record
         self._memory_mb, self._threads = memory_mb, threads
+        self._room = asyncio.Semaphore(at_once)
 
     def all(self) -> tuple[Tool[Any, Any], ...]:
         """Give them, as a registry takes them."""
@@ -142,16 +146,18 @@ class BillTools:
 
     async def _read(self, bill: BillName, context: Context) -> BillRead:
         kept = await self._uploaded(bill.name, context)
-        read = await asyncio.to_thread(self._ingested, context.caller.tenant, [kept])
+        async with self._room:
+            read = await asyncio.to_thread(self._ingested, context.caller.tenant, [kept])
         one = read[0]
         return BillRead(rows=one.rows, refused=one.refused, totals=one.totals, notes=one.notes)
 
     async def _find(self, bills: BillNames, context: Context) -> FoundSavings:
         tenant = context.caller.tenant
         kept = [await self._uploaded(name, context) for name in bills.names]
-        analysis, proofs = await asyncio.to_thread(self._analysed, tenant, kept)
+        async with self._room:
+            analysis, billed = await asyncio.to_thread(self._analysed, tenant, kept)
         await self._record.add(
-            _run(context), analysis, proofs, tenant=tenant, user=context.caller.user, sources=bills.names
+            _run(context), analysis, billed, tenant=tenant, user=context.caller.user, sources=bills.names
         )
         found = (
             FoundSaving(
@@ -214,6 +220,10 @@ class BillTools:
             raise ToolError(error.reason) from error
 
 
+class ToolGaveUp(AgentError):
+    """A tool can't do what it was asked, and says why."""
+
+
 class AgentTools:
     """Runs the tools of an executor for agents; it is the `Tools` that a worker takes."""
 
@@ -226,8 +236,9 @@ class AgentTools:
         """Run a tool once for each *key*, and return its result.
 
         Raises:
-            AgentError: the tool gave up, in its own words.
+            ToolGaveUp: in the tool's own words.
             TransientError: a store is away.
+            AgentError: the tool was not called, or was not done in time.
         """
         own = Caller(
             tenant=ToolTenantId(caller.tenant), user=ToolUserId(caller.user), work=key.partition("/")[0]
@@ -237,7 +248,7 @@ class AgentTools:
         except (ToolStoreUnavailable, StillRunning) as error:
             raise TransientAgentError(str(error)) from error
         except ToolFailed as error:
-            raise AgentError(error.reason) from error
+            raise ToolGaveUp(error.reason) from error
         except ToolsError as error:
             raise AgentError(str(error)) from error
         given: JsonValue = outcome.result.model_dump(mode="json")
