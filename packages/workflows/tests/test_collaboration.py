@@ -12,7 +12,16 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from netra_auth import AccessDenied, Role, UserId
-from netra_fixtures import Goal, HalfOpen, PostgresEndpoint, ServiceLink, Tier, business_value, within
+from netra_fixtures import (
+    Goal,
+    HalfOpen,
+    PostgresEndpoint,
+    ServiceLink,
+    Tier,
+    business_value,
+    eventually,
+    within,
+)
 from netra_workflows import (
     Bills,
     Collaboration,
@@ -21,6 +30,7 @@ from netra_workflows import (
     NotFound,
     PlanChanged,
     Record,
+    Report,
     StoreUnavailable,
     analyse,
     recommend,
@@ -116,16 +126,25 @@ async def test_what_was_decided_and_found_can_not_be_altered(
     assert await installation.rows(kept) == before
 
 
-async def test_of_acts_at_once_on_one_revision_one_counts(installation: Installation, draft: Draft) -> None:
+async def test_of_acts_at_once_on_one_revision_one_counts(
+    installation: Installation, draft: Draft, engine: AsyncEngine
+) -> None:
     """Two who decide at the same instant never both believe that they did."""
     apo = await installation.person("apo", "acme")
     plan = await draft(apo)
     shared = installation.collaboration
 
-    acts = await asyncio.gather(
-        *(shared.revise(apo.principal, plan, base=1, without=[n], said="mine") for n in (1, 2, 3, 4)),
-        return_exceptions=True,
-    )
+    async def all_wait() -> None:
+        assert len(await installation.rows("select 1 from pg_locks where not granted")) == 4
+
+    async with engine.connect() as connection:
+        await connection.execute(text("select 1 from workflows.plan for update"))
+        acting = asyncio.gather(
+            *(shared.revise(apo.principal, plan, base=1, without=[n], said="mine") for n in (1, 2, 3, 4)),
+            return_exceptions=True,
+        )
+        await eventually(all_wait, seconds=20)
+    acts = await acting
 
     won = [act for act in acts if not isinstance(act, BaseException)]
     lost = [act for act in acts if isinstance(act, PlanChanged)]
@@ -133,6 +152,30 @@ async def test_of_acts_at_once_on_one_revision_one_counts(installation: Installa
     assert {(one.based_on, one.revision) for one in lost} == {(1, 2)}
     assert (await shared.plan(apo.principal, plan)).left_out == won[0].left_out
     assert [entry.revision for entry in await shared.trail(apo.principal, plan)] == [1, 2]
+
+
+async def test_what_an_agent_writes_again_is_there_once(
+    installation: Installation, engine: AsyncEngine, namespace: str, tmp_path: Path
+) -> None:
+    """A worker that died after it had written, and before anybody knew, is followed by one that writes the same."""
+    id, path = uuid4(), tmp_path / "bill.csv"
+    Bill(3, rows=200, days=31, accounts=1).write(path)
+    record = Record(engine=engine, namespace=namespace)
+    with Bills.opened(memory_mb=512, threads=1) as bills:
+        bills.ingest(path)
+        analysis = analyse(bills)
+        billed = proofs(bills, analysis)
+
+    for _ in range(2):
+        await record.add(id, analysis, billed, tenant="acme", user="apo", sources=["bill.csv"])
+        await record.draft(id, recommend(analysis), tenant="acme", user="apo")
+        await record.add_report(id, Report(markdown="# Savings", findings_csv="rule"))
+
+    kept = await record.analysis(id, tenant="acme")
+    assert kept == analysis
+    assert recommend(kept) == recommend(analysis)
+    assert await installation.rows("select revision, act from workflows.trail") == [(1, "drafted")]
+    assert len(await installation.rows("select 1 from workflows.report")) == 1
 
 
 async def test_who_may_not_is_refused_and_that_is_on_record(installation: Installation, draft: Draft) -> None:
