@@ -36,7 +36,8 @@ def draft(steps: int = 3) -> SharedPlan:
 
 
 tries = st.tuples(
-    st.sampled_from([*Act, *FORWARD * 4]), st.sampled_from(PEOPLE), st.integers(0, 4), st.frozensets(st.integers(0, 4), max_size=3)
+    st.sampled_from([*Act, *FORWARD * 4]), st.sampled_from(PEOPLE), st.integers(0, 4),
+    st.frozensets(st.integers(0, 4), max_size=3),
 )  # fmt: skip
 
 
