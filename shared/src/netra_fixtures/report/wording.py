@@ -102,7 +102,7 @@ def _proof(link: str, counters: Sequence[Counter]) -> Proof:
         counted=counted,
         difference=difference,
         agrees=all(counter.agrees for counter in counters),
-        notes=tuple(dict.fromkeys(counter.note for counter in counters if counter.note)),
+        notes=tuple(dict.fromkeys(note for counter in counters for note in counter.note.split("; ") if note)),
         explained=frozenset(
             name
             for name in difference
