@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import timedelta
 from random import Random
 from typing import Any
@@ -33,7 +33,7 @@ from netra_auth import (
     UserId,
     ViolationLog,
 )
-from netra_fixtures import Goal, PostgresEndpoint, PrivateRedis, Tier, business_value, eventually, within
+from netra_fixtures import Goal, PostgresEndpoint, Tier, business_value, eventually, within
 from netra_fixtures.data import ThirdPartyData
 
 pytestmark = business_value(
@@ -100,14 +100,6 @@ class Work:
     def note(self, _c: object, _k: object, statement: str, *_: object) -> None:
         """Keep a statement."""
         self._statements.append(statement)
-
-
-@pytest.fixture
-async def own_redis(private_redis: PrivateRedis) -> AsyncIterator[Redis]:
-    """A Redis that nobody else sends commands to, since the server counts everybody's."""
-    client = private_redis.endpoint.client()
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A token opens its own session and no other, and anything else is refused alike."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_fixtures import Goal, PrivateRedis, Tier, business_value
+from netra_fixtures import Goal, Tier, business_value
 from netra_sessions import SessionEnded, SessionNotFound, SessionPolicy, Sessions, UserId
 
 pytestmark = business_value(
@@ -60,14 +60,6 @@ class Work:
     def note(self, _c: object, _k: object, statement: str, *_: object) -> None:
         """Keep a statement."""
         self._statements.append(statement)
-
-
-@pytest.fixture
-async def own_redis(private_redis: PrivateRedis) -> AsyncIterator[Redis]:
-    """A Redis that nobody else sends commands to, since the server counts everybody's."""
-    client = private_redis.endpoint.client()
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture
