@@ -233,3 +233,15 @@ async def test_a_verifier_that_reaches_no_redis_does_not_start(
             await open_verifier(
                 redis=linked_redis, following=WARY.model_copy(update={"deadline": timedelta(seconds=1)})
             )
+
+
+async def test_a_verifier_that_is_left_as_soon_as_it_is_entered_ends(
+    engine: AsyncEngine, redis_client: Redis, namespace: str, keys: KeyRing, token_policy: TokenPolicy
+) -> None:
+    """A process that is told to stop while it starts does so, whatever an answer comes together with."""
+    for _ in range(5):
+        async with (
+            within(seconds=10),
+            Verifier(engine=engine, redis=redis_client, namespace=namespace, keys=keys, policy=token_policy),
+        ):
+            pass

@@ -13,6 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 _CHANNEL: Final = "agents"
 _SILENCE_S: Final = 10.0
 _RETRY_S: Final = 0.2
+_AWAY: Final = (
+    OSError,  # TimeoutError is one
+    exc.SQLAlchemyError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
 
 
 class Notices:
@@ -33,7 +40,7 @@ class Notices:
                 told(rest, str(payload).rpartition(" ")[2])
 
         while True:
-            with suppress(OSError, exc.SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with suppress(*_AWAY):
                 await self._hear(hear)
             self.connected.clear()
             await asyncio.sleep(_RETRY_S)
@@ -49,13 +56,16 @@ class Notices:
 
         try:
             driver.add_termination_listener(ended)
-            await asyncio.wait_for(driver.add_listener(_CHANNEL, hear), self._deadline)
+            async with asyncio.timeout(self._deadline):
+                await driver.add_listener(_CHANNEL, hear)
             self.connected.set()
             while not over.is_set():
                 try:
-                    await asyncio.wait_for(over.wait(), _SILENCE_S)
+                    async with asyncio.timeout(_SILENCE_S):
+                        await over.wait()
                 except TimeoutError:
-                    await asyncio.wait_for(driver.execute("select 1"), self._deadline)
+                    async with asyncio.timeout(self._deadline):
+                        await driver.execute("select 1")
         finally:
             driver.terminate()  # it listens: no pool shall have it again
             with suppress(exc.SQLAlchemyError, OSError):

@@ -147,7 +147,8 @@ class Follower:
             now = time.monotonic()
             if asked is None and now >= ask_at:
                 asked = now
-                await asyncio.wait_for(listening.ping(), self._trust)
+                async with asyncio.timeout(self._trust):
+                    await listening.ping()
             due = ask_at if asked is None else asked + self._trust
             message = await listening.get_message(timeout=max(0.0, due - time.monotonic()))
             if message is None:

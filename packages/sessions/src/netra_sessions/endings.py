@@ -98,7 +98,8 @@ class Endings:
             return
         message = await listening.get_message(timeout=left)
         if message is None:
-            await asyncio.wait_for(listening.ping(), self._deadline)
+            async with asyncio.timeout(self._deadline):
+                await listening.ping()
             message = await listening.get_message(timeout=self._deadline)
             if message is None:
                 raise ConnectionError("the server stopped answering")

@@ -94,7 +94,8 @@ class Signals:
             await pool.disconnect()
 
     async def _hear(self, listening: PubSub, connected: Callable[[], None]) -> None:
-        await asyncio.wait_for(listening.subscribe(self.channel), self._deadline)
+        async with asyncio.timeout(self._deadline):
+            await listening.subscribe(self.channel)
         waiting_for = "subscribe"
         while True:
             silence = self._deadline if waiting_for else _SILENCE_S
@@ -102,7 +103,8 @@ class Signals:
             if message is None:
                 if waiting_for:
                     raise ConnectionError("the server stopped answering")
-                await asyncio.wait_for(listening.ping(), self._deadline)
+                async with asyncio.timeout(self._deadline):
+                    await listening.ping()
                 waiting_for = "pong"
                 continue
             if message["type"] == "subscribe":
