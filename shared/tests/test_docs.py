@@ -4,8 +4,6 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,59 +11,18 @@ import pytest
 
 from netra_fixtures import collecting, fixtures, settings
 
+from .pages import PAGES, ROOT, SPAN, Block, blocks, code, page_id, spans
 from .runs import Run
 
-ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "testing.md"
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CONTRIBUTING.md",
-    ROOT / "shared" / "README.md",
-    *sorted((ROOT / "docs").rglob("*.md")),
-    *sorted((ROOT / "packages").glob("*/README.md")),
-]
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
 PATH = re.compile(r"(?:\./)?([\w.-]+/[\w./*-]*)")
-SESSIONS = re.compile(r"noxw? -s ([a-z]+(?: [a-z]+)*)")
 MADE_BY_RUNS = {"reports", ".nox"}
+EXAMPLES = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 
 
-@dataclass(frozen=True)
-class Example:
-    """One block of Python, and where it begins."""
-
-    page: Path
-    line: int
-    source: str
-
-    def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
-
-    @property
-    def is_test_module(self) -> bool:
-        return re.search(r"^(?:async )?def test_|^class Test", self.source, re.MULTILINE) is not None
-
-    @property
-    def domains(self) -> set[str]:
-        """The domains it imports, which a member that is tested alone doesn't have."""
-        return set(re.findall(r"^(?:from|import) (netra_\w+)", self.source, re.MULTILINE)) - {
-            "netra_fixtures"
-        }
-
-
-def examples() -> Iterator[Example]:
-    """Find the Python in every page."""
-    for page in PAGES:
-        text = page.read_text()
-        for block in FENCE.finditer(text):
-            if block[1] == "python":
-                yield Example(page, text.count("\n", 0, block.start(2)) + 1, block[2])
-
-
-@pytest.mark.parametrize("example", list(examples()), ids=str)
-def test_an_example_works(run: Run, example: Example) -> None:
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_an_example_works(run: Run, example: Block) -> None:
     """Whoever copies the example starts from something that works."""
     for domain in sorted(example.domains):
         if find_spec(domain) is None:
@@ -92,24 +49,12 @@ def missing_names(source: str) -> list[str]:
     return missing
 
 
-def code(text: str) -> Iterator[str]:
-    """Find what a page shows as code: its spans, and its blocks for the shell."""
-    yield from SPAN.findall(FENCE.sub("", text))
-    for block in FENCE.finditer(text):
-        if block[1] == "sh":
-            yield from block[2].splitlines()
-
-
-def page_id(page: Path) -> str:
-    return str(page.relative_to(ROOT))
-
-
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_path_that_a_page_names_exists(page: Path) -> None:
     """A reader who looks for the file finds it."""
     text = page.read_text()
     missing = [link for link in LINK.findall(text) if ":" not in link and not (page.parent / link).exists()]
-    for piece in code(text):
+    for piece in code(page):
         for word in piece.partition(" -- ")[0].split():  # what follows is pytest's, and an example
             found = PATH.fullmatch(word.rstrip(",;"))
             top = found[1].partition("/")[0] if found else ""
@@ -117,19 +62,6 @@ def test_every_path_that_a_page_names_exists(page: Path) -> None:
                 missing.append(word)
 
     assert missing == []
-
-
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
-def test_every_session_of_nox_that_a_page_names_exists(page: Path) -> None:
-    """A command from the documentation can be typed as it stands."""
-    named = {
-        name
-        for piece in code(page.read_text())
-        for names in SESSIONS.findall(piece)
-        for name in names.split()
-    }
-
-    assert named - sessions() == set()
 
 
 def sessions() -> set[str]:
@@ -151,8 +83,7 @@ def decorators(function: ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_test_that_a_page_names_exists(page: Path) -> None:
     """A guarantee names the test that holds it, and that test is there to read and to run."""
-    spans = SPAN.findall(FENCE.sub("", page.read_text()))
-    named = {name for span in spans for name in re.findall(r"\btest_\w+\b(?!\.py|/)", span)}
+    named = {name for span in spans(page) for name in re.findall(r"\btest_\w+\b(?!\.py|/)", span)}
     known = "".join(
         file.read_text() for folder in ("shared", "packages") for file in ROOT.glob(f"{folder}/**/test_*.py")
     )
