@@ -35,11 +35,12 @@ class Carrying:
         self._tools = tools
         self._limit_bytes = limit_bytes
         self._live: set[str] = set()
+        self._begun = False
 
     async def go(self, once: Once) -> None:
         """Follow the plan to the run's end, and write it."""
         claim = self.claim
-        self.journal.tell(events.started(claim.id, claim.plan, claim.version))
+        self._begin()
         ending = TIMED_OUT
         if claim.cancel_requested or self.cancelled:
             ending = CANCELLED
@@ -48,8 +49,9 @@ class Carrying:
         await self.end(ending)
 
     async def end(self, ending: Ending) -> None:
-        """Write how the run ended."""
+        """Write how the run ended, also where its work was never begun."""
         claim = self.claim
+        self._begin()
         if ending.state is RunState.COMPLETED:
             last = events.completed(claim.id, claim.plan, result=ending.result, partial=ending.partial)
         else:
@@ -77,6 +79,11 @@ class Carrying:
                 for event in record.events:
                     self.journal.tell(event)
                 self.journal.keep([record])
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self.journal.tell(events.started(self.claim.id, self.claim.plan, self.claim.version))
 
     async def _ending(self, once: Once) -> Ending:
         timeout = asyncio.timeout(self.claim.left.total_seconds())

@@ -15,10 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from netra_agents.course import Ending
 from netra_agents.database import Database, Statement
 from netra_agents.events import Event
-from netra_agents.payload import canonical
+from netra_agents.payload import DEEPEST, canonical
 from netra_agents.run import Caller, RunId, TenantId, Tier, UserId
 
 _ANY: Final = 2**30
+_AROUND: Final = 3  # levels around a result, which itself may be as deep as may be
 _BEAT = Statement(
     "select run, cancel from agents.beat(:me, :namespace, :host, :pid, :plans, cast(:lapse as interval))"
 )
@@ -163,9 +164,9 @@ class Claims:
             "error": ending.error, "message": ending.message,
         }  # fmt: skip
         rows = await self._database.execute(
-            _NOTE, run=run, me=self._me, steps=canonical(list(steps), limit_bytes=_ANY),
-            events=canonical([event.model_dump() for event in events], limit_bytes=_ANY),
-            ending=None if end is None else canonical(end, limit_bytes=_ANY),
+            _NOTE, run=run, me=self._me, steps=_written(list(steps)),
+            events=_written([event.model_dump() for event in events]),
+            ending=None if end is None else _written(end),
         )  # fmt: skip
         return Noted(rows[0]["told"], rows[0]["before"], rows[0]["view"]) if rows else None
 
@@ -204,6 +205,10 @@ class Claims:
     async def purge(self, runs: Sequence[RunId]) -> int:
         """Delete runs; returns how many it deleted."""
         return len(await self._database.execute(_PURGE, runs=list(runs)))
+
+
+def _written(value: JsonValue | list[dict[str, Any]]) -> str:
+    return canonical(value, limit_bytes=_ANY, deepest=DEEPEST + _AROUND)
 
 
 def _claim(row: Any) -> Claim:

@@ -113,6 +113,8 @@ class Outbox:
             return
         try:
             await self._claims.sent(sent)
-        except StoreUnavailable:
+        except BaseException as error:  # it may be cut short, and `drain` writes it down then
             self._sent = sent | self._sent
             self._acknowledge.set()
+            if not isinstance(error, StoreUnavailable):
+                raise

@@ -59,7 +59,7 @@ class Codec(Generic[T]):
         return from_json(written)
 
 
-def canonical(value: Any, *, limit_bytes: int) -> str:
+def canonical(value: Any, *, limit_bytes: int, deepest: int = DEEPEST) -> str:
     """Write plain *value* as JSON, the same text for equal values: sorted names and no spaces.
 
     Raises:
@@ -69,7 +69,7 @@ def canonical(value: Any, *, limit_bytes: int) -> str:
         text = _ENCODER.encode(value)
         length = len(text.encode())
     except RecursionError:
-        raise Misfit(f"it is nested deeper than {DEEPEST} levels") from None
+        raise Misfit(f"it is nested deeper than {deepest} levels") from None
     except UnicodeEncodeError:
         raise Misfit("it holds a lone surrogate, which is no character") from None
     except ValueError as error:
@@ -78,8 +78,8 @@ def canonical(value: Any, *, limit_bytes: int) -> str:
         raise Misfit("JSON has no form for it") from error
     if length > limit_bytes:
         raise Misfit(f"it is longer than {limit_bytes:,} bytes as JSON")
-    if text.count("[") + text.count("{") > DEEPEST and _depth(value) > DEEPEST:
-        raise Misfit(f"it is nested deeper than {DEEPEST} levels")
+    if text.count("[") + text.count("{") > deepest and _exceeds(value, deepest):
+        raise Misfit(f"it is nested deeper than {deepest} levels")
     if "\\u0000" in text and _holds(value, _nul):
         raise Misfit("it holds a NUL, which PostgreSQL keeps in no text")
     return text
@@ -91,13 +91,13 @@ def words(text: str, *, longest: int) -> str:
     return kept.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _depth(value: Any) -> int:
+def _exceeds(value: Any, deepest: int) -> bool:
     depth, level = 0, [value]
-    while level and depth <= DEEPEST:
+    while level and depth <= deepest:
         nested = [one for one in level if isinstance(one, (dict, list, tuple))]
         depth += bool(nested)
         level = [item for one in nested for item in (one.values() if isinstance(one, dict) else one)]
-    return depth
+    return depth > deepest
 
 
 def _holds(value: Any, wanted: Callable[[Any], bool]) -> bool:

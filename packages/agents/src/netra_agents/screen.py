@@ -44,9 +44,11 @@ class Screen:
             del self._waiting[run]
         try:
             await self._view.show(taken)
-        except StoreUnavailable:
+        except BaseException as error:  # it may be cut short, and what was taken is shown by `finish` then
             self._waiting = dict(taken) | self._waiting
-            return False
+            if isinstance(error, StoreUnavailable):
+                return False
+            raise
         if not self._waiting:
             self._some.clear()
         return True

@@ -77,6 +77,7 @@ class Worker:
         self._tasks: dict[RunId, asyncio.Task[None]] = {}
         self._poked = asyncio.Event()
         self._closing = False
+        self._unknown: set[RunId] = set()
 
     async def __aenter__(self) -> Self:
         await self._durable.open(self._work)
@@ -88,6 +89,7 @@ class Worker:
         self._background.keep(self._notices.listen(self._told))
         self._background.keep(self._outbox.acknowledge())
         self._background.keep(self._screen.draw())
+        self._background.keep(self._live())
         self._background.keep(self._tend())
         return self
 
@@ -128,21 +130,35 @@ class Worker:
         if self._tasks:
             dropping = max(grace, self._policy.deadline.total_seconds())
             await asyncio.wait(list(self._tasks.values()), timeout=dropping)
+        for task in self._tasks.values():
+            task.cancel()  # its agent won't be stopped
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self._background.close()  # a beat after the farewell would be a life sign of nobody
         await self._outbox.drain(min(grace, self._policy.deadline.total_seconds()))
         await self._screen.finish()
         with suppress(StoreUnavailable):  # it lapses
             await self._claims.leave()
 
+    async def _live(self) -> None:
+        """Tell that this worker lives, for ever; nothing else that it does holds this up."""
+        beat_s, loop = self._policy.beat_every.total_seconds(), asyncio.get_running_loop()
+        while True:
+            due = loop.time() + beat_s
+            try:
+                await self._beat()
+            except StoreUnavailable:
+                await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(due - loop.time())
+
     async def _tend(self) -> None:
-        """Beat, look after the runs of others, and take up what waits, for ever."""
+        """Look after the runs of others, and take up what waits, for ever."""
         beat_s, loop = self._policy.beat_every.total_seconds(), asyncio.get_running_loop()
         due = loop.time()
         while True:
             try:
                 if loop.time() >= due:
                     due = loop.time() + beat_s
-                    await self._beat()
+                    await self._recover()
                 await self._take()
             except StoreUnavailable:
                 await asyncio.sleep(_AGAIN_S)
@@ -154,15 +170,22 @@ class Worker:
             self._poked.clear()
 
     async def _beat(self) -> None:
+        carried = list(self._carried.items())  # the answer may be older than what is taken up meanwhile
         held = await self._claims.beat()
-        for run, carrying in list(self._carried.items()):
+        for run, carrying in carried:
+            if self._carried.get(run) is not carrying:
+                continue
             if run not in held and not carrying.journal.ending:
                 self._lose(carrying)
             elif held.get(run):
                 self._cancel(run)
-        forgotten = [run for run in held if run not in self._tasks]
-        if forgotten:
-            self._begin(await self._claims.mine(forgotten))
+        before, self._unknown = self._unknown, held.keys() - self._tasks.keys()
+        if forgotten := list(
+            before & self._unknown
+        ):  # the answer to a claim got lost, or the run could not be left
+            self._begin(await self._claims.mine(forgotten), before=True)
+
+    async def _recover(self) -> None:
         for run, what, view in await self._claims.recover():
             if view is not None:
                 self._screen.show(run, view)
@@ -175,25 +198,30 @@ class Worker:
         if room > 0 and not self._closing:
             self._begin(await self._claims.claim(room=room))
 
-    def _begin(self, claims: Sequence[Claim]) -> None:
+    def _begin(self, claims: Sequence[Claim], *, before: bool = False) -> None:
+        """Carry runs, unless this worker is about to leave; *before* where they may have been begun here."""
         for claim in claims:
-            if claim.id not in self._tasks:
+            if claim.id not in self._tasks and not self._closing:
                 self._screen.show(claim.id, claim.view)
-                self._tasks[claim.id] = asyncio.create_task(self._carry(claim), name=f"run {claim.id}")
+                carry = self._carry(claim, before=before or claim.claims > 1)
+                self._tasks[claim.id] = asyncio.create_task(carry, name=f"run {claim.id}")
 
-    async def _carry(self, claim: Claim) -> None:
+    async def _carry(self, claim: Claim, *, before: bool) -> None:
         """Carry one run, and leave it to others where it did not end here."""
         try:
-            carrying = await self._prepared(claim)
+            carrying = await self._prepared(claim, before=before)
             writing = asyncio.create_task(carrying.journal.write())
+            writing.add_done_callback(lambda _: self._durable.drop(claim.id))  # no work without a record
             try:
-                await self._durable.carry(claim.id, before=claim.claims > 1)
+                await self._durable.carry(claim.id, before=before)
                 if carrying.cancelled and not carrying.lost:
                     await carrying.end(CANCELLED)
             finally:
                 writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
+                [failure] = await asyncio.gather(writing, return_exceptions=True)
                 del self._carried[claim.id]
+            if isinstance(failure, Exception):
+                raise failure
             if not carrying.journal.over:
                 await self._let_go(claim.id)
         except Exception as error:
@@ -206,7 +234,7 @@ class Worker:
             self._outbox.close_line(claim.id)
             self._poked.set()
 
-    async def _prepared(self, claim: Claim) -> Carrying:
+    async def _prepared(self, claim: Claim, *, before: bool) -> Carrying:
         def lost() -> None:
             self._lose(carrying)
 
@@ -214,7 +242,7 @@ class Worker:
             claim, self._claims, self._outbox, self._screen, linger=self._policy.linger, lost=lost
         )
         done: list[StepRecord] = []
-        if claim.claims > 1:
+        if before:
             self._outbox.put(claim.id, await self._claims.untold(claim.id))
             done = [_record(row) for row in await self._claims.done(claim.id)]
         carrying = Carrying(

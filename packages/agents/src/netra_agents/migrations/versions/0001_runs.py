@@ -261,7 +261,8 @@ end
 $$
 """
 # One worker at a time sets the runs of dead executors adrift, or parks them; the others find nothing to do. What it
-# returns is what changed: runs whose view is stale, and those whose last events are now its to send.
+# returns is what changed: runs whose view is stale, and those whose last events are now its to send. A hundred of each
+# at a time: the rest is for the next beat, or a long queue would never be done by the deadline of one call.
 RECOVER = """
 create function agents.recover(me uuid, space text, most integer)
 returns table (run uuid, what text, view text) language plpgsql as $$
@@ -275,7 +276,7 @@ begin
         return;
     end if;
     for r in select * from agents.run q where q.namespace = space and q.state = 'queued'
-        and q.due_at < clock_timestamp() for update skip locked
+        and q.due_at < clock_timestamp() limit 100 for update skip locked
     loop
         return query select r.id, 'changed', agents.end_idle(r.id, 'timed_out', 'TimedOut', 'it was not begun in time');
     end loop;
@@ -285,7 +286,10 @@ begin
         where e.namespace = space and (not steady or e.beat_at + e.lapse >= clock_timestamp());
     select array_agg(distinct p) into known from agents.executor e, unnest(e.plans) p where e.id = any(live);
     for r in select * from agents.run q where q.namespace = space and q.state = 'running'
-        and (q.executor is null or q.executor <> all(live)) for update skip locked
+        and (q.executor is null or q.executor <> all(live))
+        and (q.executor is not null or q.cancel_requested or q.due_at < clock_timestamp() or q.attempts >= most
+            or q.plan_key <> all(known))
+        limit 100 for update skip locked
     loop
         if r.cancel_requested or r.due_at < clock_timestamp() then
             update agents.run u set executor = null where u.id = r.id;
@@ -309,8 +313,9 @@ begin
             return query select r.id, 'adrift', null::text;
         end if;
     end loop;
-    for r in update agents.run u set executor = me where u.namespace = space and u.sent < u.told
-        and u.state <> 'running' and (u.executor is null or u.executor <> all(live)) returning *
+    for r in update agents.run u set executor = me where u.id in (
+        select q.id from agents.run q where q.namespace = space and q.sent < q.told and q.state <> 'running'
+        and (q.executor is null or q.executor <> all(live)) limit 100 for update skip locked) returning *
     loop
         return query select r.id, 'untold', null::text;
     end loop;

@@ -1,0 +1,222 @@
+"""What a worker does beside its runs holds up none of it, however much there is and whoever stands in the way."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pydantic import JsonValue
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from netra_agents import Agent, Caller, Orchestrator, Plan, RunCancelled, RunId, RunState, Step, Turn, Worker
+from netra_agents.claims import Claims
+from netra_agents.payload import DEEPEST
+from netra_agents.screen import Screen as Views
+from netra_agents.view import View
+from netra_fixtures import (
+    Goal,
+    HalfOpen,
+    RedisEndpoint,
+    ServiceLink,
+    Tier,
+    business_value,
+    eventually,
+    within,
+)
+
+from .computing import ADD, Number
+from .conftest import PATIENT, Screen
+
+pytestmark = business_value(
+    tier=Tier.FREE, goals={Goal.STABILITY}, impact="a long queue or a slow moment costs nobody their work"
+)
+
+OpenWorker = Callable[..., Awaitable[Worker]]
+Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
+SOON = timedelta(seconds=30)
+BEATING = PATIENT.model_copy(update={"beat_every": timedelta(milliseconds=20)})
+QUICK = Plan("quick", Number, Number, [Step("a", ADD)])
+
+
+async def beats(rows: Rows, times: int) -> None:
+    """Wait until the one worker has told so often that it lives."""
+    seen = set()
+
+    async def told() -> None:
+        [row] = await rows("select beat_at from agents.executor")
+        seen.add(row["beat_at"])
+        assert len(seen) > times
+
+    await eventually(told, seconds=10)
+
+
+async def test_a_worker_tells_that_it_lives_while_it_waits_for_its_turn_to_take_up_runs(
+    open_worker: OpenWorker, orchestrator: Orchestrator, alice: Caller, engine: AsyncEngine, namespace: str,
+    rows: Rows,
+) -> None:  # fmt: skip
+    """A crowd before the queue is no death: nobody takes away the runs of whoever stands in it."""
+    await open_worker(QUICK, policy=BEATING)
+    lock = text("select pg_advisory_xact_lock(hashtextextended('agents.claim ' || :space, 0))")
+
+    async with engine.begin() as other:
+        await other.execute(lock, {"space": namespace})
+        run = await orchestrator.start(QUICK, Number(n=1), caller=alice)
+        await beats(rows, 5)
+    result = await orchestrator.result(QUICK, run, caller=alice, within=SOON)
+
+    assert result.n == 2
+
+
+async def test_a_queue_that_expired_is_ended_a_part_at_a_time(
+    engine: AsyncEngine, namespace: str, orchestrator: Orchestrator, alice: Caller, rows: Rows
+) -> None:
+    """However many waited in vain, telling them fits into the time that one question to PostgreSQL has."""
+    await orchestrator.start(QUICK, Number(n=1), caller=alice, within=timedelta(milliseconds=1))
+    columns = "namespace, tenant, user_id, tier, priority, tenant_limit, plan, version, plan_key, input, state, due_at"
+    more = f"insert into agents.run (id, {columns}) select gen_random_uuid(), {columns} from agents.run"
+    async with engine.begin() as connection:
+        await connection.execute(text(f"{more}, generate_series(1, 249)"))
+    claims = Claims(
+        engine, namespace, uuid4(), [QUICK.key], deadline=timedelta(seconds=30), lapse=timedelta(seconds=30),
+        most_attempts=3,
+    )  # fmt: skip
+    await claims.beat()
+
+    changed = [[what for _, what, _ in await claims.recover()].count("changed") for _ in range(4)]
+
+    assert changed == [100, 100, 50, 0]
+    assert await rows("select state, count(*) as n from agents.run group by state") == [
+        {"state": "timed_out", "n": 250}
+    ]
+
+
+async def test_a_run_that_is_cancelled_before_its_work_began_has_a_start_and_an_end(
+    open_worker: OpenWorker, orchestrator: Orchestrator, alice: Caller, engine: AsyncEngine, screen: Screen,
+    rows: Rows,
+) -> None:  # fmt: skip
+    """A screen that shows an end has shown a beginning, however early the user changed their mind."""
+    await open_worker(QUICK, sink=screen, policy=BEATING)
+
+    async with engine.begin() as other:
+        await other.execute(text("lock table agents_engine.workflow_status in exclusive mode"))
+        run = await orchestrator.start(QUICK, Number(n=1), caller=alice)
+
+        async def taken_up() -> None:
+            assert await rows("select 1 from agents.run where state = 'running'")
+
+        await eventually(taken_up, seconds=10)
+        await orchestrator.cancel(run, caller=alice)
+        await beats(rows, 3)
+    with pytest.raises(RunCancelled):
+        await orchestrator.result(QUICK, run, caller=alice, within=SOON)
+
+    async def seen() -> None:
+        assert screen.kinds(run) == ["agent_started", "agent_failed"]
+
+    await eventually(seen, seconds=10)
+
+
+async def test_a_result_that_is_as_deep_as_may_be_is_kept(
+    open_worker: OpenWorker, orchestrator: Orchestrator, alice: Caller, screen: Screen
+) -> None:
+    """What the rules allow an agent to give is written down, shown and returned like any other result."""
+    deep: JsonValue = 1
+    for _ in range(DEEPEST):
+        deep = [deep]
+
+    async def dig(given: Number, turn: Turn) -> JsonValue:
+        return deep
+
+    plan: Plan[Number, Any] = Plan(
+        "deep", Number, JsonValue, [Step("dig", Agent("dig", dig, Number, JsonValue))]
+    )  # type: ignore[arg-type]
+    await open_worker(plan, sink=screen)
+
+    run = await orchestrator.start(plan, Number(n=1), caller=alice)
+
+    assert await orchestrator.result(plan, run, caller=alice, within=SOON) == deep
+
+    async def seen() -> None:
+        assert [data["result"] for data in screen.data(run, "agent_completed")] == [deep]
+
+    await eventually(seen, seconds=10)
+
+
+@pytest.mark.fresh_database
+async def test_a_run_whose_steps_can_not_be_written_down_does_not_go_on_without_a_record(
+    open_worker: OpenWorker, orchestrator: Orchestrator, alice: Caller, engine: AsyncEngine
+) -> None:
+    """Where PostgreSQL refuses what a run came to, it is set aside, and doesn't end with a hole in its record."""
+
+    async def wait(given: Number, turn: Turn) -> Number:
+        await asyncio.Event().wait()
+        return given
+
+    plan = Plan(
+        "unwritten", Number, Number, [Step("a", ADD), Step("b", Agent("wait", wait, Number, Number), "a")]
+    )
+    async with engine.begin() as connection:
+        await connection.execute(
+            text("alter table agents.step add check (name <> 'a' or state <> 'completed')")
+        )
+    await open_worker(plan)
+
+    run = await orchestrator.start(plan, Number(n=1), caller=alice)
+
+    async def set_aside() -> None:
+        assert (await orchestrator.find(run, caller=alice)).state is RunState.PARKED
+
+    await eventually(set_aside, seconds=20)
+
+
+async def test_nothing_of_a_worker_goes_on_once_it_is_left(
+    engine: AsyncEngine, redis_client: Redis, namespace: str, orchestrator: Orchestrator, alice: Caller
+) -> None:
+    """An agent that won't be stopped holds its process up for a while, and nothing of it after that."""
+    reached, over = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(given: Number, turn: Turn) -> Number:
+        reached.set()
+        while not over.is_set():
+            try:
+                await over.wait()
+            except asyncio.CancelledError:
+                continue
+        return given
+
+    plan = Plan("stubborn", Number, Number, [Step("a", Agent("stubborn", stubborn, Number, Number))])
+    hasty = PATIENT.model_copy(update={"grace": timedelta(0), "deadline": timedelta(milliseconds=500)})
+    async with Worker(plans=[plan], engine=engine, redis=redis_client, namespace=namespace, policy=hasty):
+        await orchestrator.start(plan, Number(n=1), caller=alice)
+        async with within(seconds=30):
+            await reached.wait()
+
+    left = [task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("run ")]
+    over.set()
+
+    assert left == []
+
+
+async def test_a_screen_shows_what_was_on_its_way_when_the_worker_left(
+    redis_link: ServiceLink[RedisEndpoint], namespace: str
+) -> None:
+    """A deployment that meets a slow Redis leaves no screen behind that says a run goes on which is over."""
+    client = redis_link.endpoint.client()
+    view = View(client, namespace, deadline=timedelta(seconds=30))
+    screen, run = Views(view), RunId(uuid4())
+
+    async with redis_link.fault(HalfOpen()):
+        drawing = asyncio.create_task(screen.draw())
+        screen.show(run, '{"revision": 1}')
+        for _ in range(5):  # it is taken, and waits for an answer
+            await asyncio.sleep(0)
+        drawing.cancel()
+        await asyncio.gather(drawing, return_exceptions=True)
+    await screen.finish()
+
+    assert await view.read([run]) == ['{"revision": 1}']
+    await client.aclose()
