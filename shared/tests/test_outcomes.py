@@ -24,6 +24,7 @@ async def migrate(engine):
             "create table savings.finding"
             " (id bigint, saves numeric, currency text, why text, took interval, rate float)"
         ))
+        await connection.execute(text("create view found as select * from savings.finding"))
 """
 ARRANGE = """
 import pytest
@@ -156,10 +157,20 @@ def test_a_claim_that_the_rows_do_not_prove_fails_with_what_differs(prove: Prove
 
 def test_a_row_proves_one_saving_of_a_test_and_no_second(prove: Prove) -> None:
     """Two reports of one finding are one saving, however they are put."""
-    outcome = prove("await delivered(saved('70.10', 1))", "await delivered(saved('72.50', 1, 2))")
+    other_name = """
+    await delivered(saved('70.10', 1, table="found"))
+    await delivered(saved('2.40', 2))
+    await delivered(saved('72.50', 1, 2, table="public.found"))
+"""
+    outcome = prove(
+        "await delivered(saved('70.10', 1))",
+        "await delivered(saved('72.50', 1, 2))",
+        rest=f"async def test_by_another_name(delivered: Delivered):\n{other_name}",
+    )
 
-    outcome.result.assert_outcomes(failed=1)
-    assert "rows counted twice: 1;" in outcome.test("test_it")["failures"][0]["message"]
+    outcome.result.assert_outcomes(failed=2)
+    for name in ("test_it", "test_by_another_name"):
+        assert "rows counted twice: 1;" in outcome.test(name)["failures"][0]["message"]
 
 
 def test_rows_that_are_not_committed_prove_nothing(prove: Prove) -> None:

@@ -368,3 +368,35 @@ def test_no_other_user_can_open_what_a_run_keeps(run: Run) -> None:
     )
 
     outcome.result.assert_outcomes(passed=1)
+
+
+def test_a_request_that_nobody_can_carry_out_costs_only_whoever_made_it(run: Run) -> None:
+    """A test that misuses its servers is told so, and the servers of all others stand."""
+    outcome = run(
+        """
+        import pytest
+        from netra_fixtures.errors import ServicesUnavailable
+
+        KEPT = []
+
+        async def test_keeps_its_server(private_redis):
+            KEPT.append(private_redis)
+            await private_redis.restart()
+            client = private_redis.endpoint.client()
+            assert await client.ping()
+            await client.aclose()
+
+        async def test_uses_what_ended_with_another(private_redis):
+            with pytest.raises(ServicesUnavailable, match="it ended with its test; ask for one"):
+                await KEPT[0].kill()
+            for request in ({"op": "nonsense"}, {"op": "act"}, {"op": "redis", "worker": None, "more": 1}):
+                with pytest.raises(ServicesUnavailable, match="it can't do what it was asked .* ask only for"):
+                    private_redis._lease.ask(**request)
+            await private_redis.restart()
+            client = private_redis.endpoint.client()
+            assert await client.ping()
+            await client.aclose()
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=2)

@@ -219,10 +219,11 @@ class Delivered:
             RowsUnreadable: there are no such tables or columns, or they are of another type.
         """
         __tracebackhide__ = True
-        recount = self._recounted(outcome, await self._found(outcome))
+        found = await self._found(outcome)
+        recount = self._recounted(outcome, found)
         if recount.amount != outcome.claimed or any(recount.flaws):
             raise OutcomeNotProved(outcome, recount)
-        self._counted |= {self._key(outcome, str(row)) for row in outcome.rows}
+        self._counted |= {_key(outcome, row) for row in found}
         self._establish({"name": outcome.name, "amount": f"{recount.amount:f}", "unit": outcome.unit})
 
     async def _found(self, outcome: Outcome) -> Sequence[Row[Any]]:
@@ -231,8 +232,10 @@ class Delivered:
         return await rows(
             self._engine,
             outcome.table,
-            f"select {row} as id, {outcome.amount_sql()} as amount, {outcome.unit_sql()} as unit"
+            f"select {row} as id, {outcome.amount_sql()} as amount, {outcome.unit_sql()} as unit,"
+            " to_regclass(:relation)::oid::text as relation"  # one table, with its schema or without
             f" from {quoted_table(outcome.table)} where {row} = any(:ids)",
+            relation=quoted_table(outcome.table),
             ids=[str(one) for one in outcome.rows],
         )
 
@@ -249,14 +252,16 @@ class Delivered:
             counted_twice=tuple(
                 row
                 for row in named
-                if max(named[row], there[row]) > 1 or self._key(outcome, row) in self._counted
+                if max(named[row], there[row]) > 1
+                or (row in once and _key(outcome, once[row]) in self._counted)
             ),
             without_amount=tuple(row for row in once if row not in exact),
             in_other_units={row.id: str(row.unit) for row in once.values() if row.unit != outcome.unit},
         )
 
-    def _key(self, outcome: Outcome, row: str) -> tuple[str, str, str]:
-        return outcome.name, outcome.table, row
+
+def _key(outcome: Outcome, row: Row[Any]) -> tuple[str, str, str]:
+    return outcome.name, row.relation, row.id
 
 
 async def rows(engine: AsyncEngine, table: str, sql: str, **parameters: object) -> Sequence[Row[Any]]:

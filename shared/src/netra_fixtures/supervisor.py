@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -168,7 +169,9 @@ class Supervisor:
 
     def op_act(self, owned: set[str], name: str, act: str, keep: bool = False) -> Answer:
         """Stop, kill or start a private server."""
-        server = self._servers[name]
+        server = self._servers.get(name)
+        if server is None:
+            raise ServicesUnavailable(name, "it ended with its test", "ask for one in the test that uses it")
         if act == "start":
             server.start()
         elif act == "kill":
@@ -215,10 +218,10 @@ class Supervisor:
 
     def answer(self, owned: set[str], request: Answer) -> Answer:
         """Carry out one request on the main thread: a child dies with the thread that started it."""
-        operation = getattr(self, "op_" + str(request.pop("op")))
+        operation = str(request.pop("op"))
         answers: list[Answer] = []
         done = threading.Event()
-        self._main.append((lambda: operation(owned, **request), answers, done))
+        self._main.append((lambda: getattr(self, f"op_{operation}")(owned, **request), answers, done))
         self._wanted.release()
         done.wait()
         return answers[0]
@@ -262,22 +265,30 @@ class Supervisor:
             if self._ending:
                 break
             work, answers, done = self._main.pop(0)
-            try:
-                answers.append(work())
-            except ServerDied as error:
-                record_death(self.directory, error)
-                answers.append({"died": error.service})
-            except ServicesUnavailable as error:
-                answers.append({"unavailable": [error.service, error.reason, error.remedy]})
-            except (NetraFixturesError, OSError, subprocess.SubprocessError) as error:
-                remedy = remedy_for(str(error), self.directory / "server", "mend what it names and run again")
-                answers.append({"unavailable": ["the service", str(error), remedy]})
+            answers.append(self._answered(work))
             done.set()
         for name in list(self._servers):
             self._discard(name)
         self.belongings.reclaim_all()
         self.backend.end()
         hold.remove(self.directory)
+
+    def _answered(self, work: Callable[[], Answer]) -> Answer:
+        """Do one piece of work; who asked for it hears what went wrong, and everybody else is served on."""
+        try:
+            return work()
+        except ServerDied as error:
+            record_death(self.directory, error)
+            return {"died": error.service}
+        except ServicesUnavailable as error:
+            return {"unavailable": [error.service, error.reason, error.remedy]}
+        except (NetraFixturesError, OSError, subprocess.SubprocessError) as error:
+            remedy = remedy_for(str(error), self.directory / "server", "mend what it names and run again")
+            return {"unavailable": ["the service", str(error), remedy]}
+        except Exception as error:
+            traceback.print_exc()  # into its log
+            reason = f"it can't do what it was asked ({type(error).__name__}: {error})"
+            return {"unavailable": ["the supervisor", reason, "ask only for what the test has now"]}
 
     def _until_released(self, lease: IO[bytes]) -> None:
         """Block until the run's lock is free: let go, or its holder is dead and nothing is worth finishing."""
