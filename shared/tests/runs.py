@@ -28,6 +28,19 @@ async def test_three(engine):
     await look(engine)
 """
 
+USE_BOTH = """
+import pytest
+from sqlalchemy import text
+
+@pytest.mark.parametrize("turn", range(4))
+async def test_both(engine, redis_client, namespace, netra_worker, turn):
+    async with engine.begin() as connection:
+        await connection.execute(text("insert into shop.orders (what) values ('a')"))
+        assert await connection.scalar(text("select count(*) from shop.orders")) == 1
+    assert await redis_client.incr(f"{namespace}:visits") == 1
+    print("directory", netra_worker.directory)
+"""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -43,6 +56,11 @@ class Outcome:
     @property
     def report(self) -> dict[str, Any]:
         return json.loads((self.folder / "reports" / "latest" / "report.json").read_text())
+
+    @property
+    def backends(self) -> dict[str, str]:
+        """How each server came to be, by its name."""
+        return {one["name"]: one["backend"] for one in self.report["run"]["services"]}
 
     def test(self, name: str) -> dict[str, Any]:
         """Give the report of the one test with *name* in its id."""
