@@ -12,7 +12,8 @@ from pathlib import Path
 from netra_fixtures import report
 from netra_fixtures.errors import ReportMissing, ReportsDontMerge
 from netra_fixtures.report.merged import merge
-from netra_fixtures.report.model import RunReport, Verdict
+from netra_fixtures.report.model import RunReport
+from netra_fixtures.report.parts import Verdict
 
 SUMMARY = "GITHUB_STEP_SUMMARY"  # where a job of GitHub Actions takes Markdown for its page
 

@@ -8,7 +8,9 @@ from statistics import median
 from typing import Final
 
 from netra_fixtures.report.history import Ended, Past
-from netra_fixtures.report.model import Changes, Flaky, History, Outcome, Pace, Test
+from netra_fixtures.report.model import Test
+from netra_fixtures.report.parts import Outcome
+from netra_fixtures.report.past import Changes, Flaky, History, Pace
 from netra_fixtures.report.tables import BAD
 
 FEWEST_PASSES: Final = 3  # two durations have no usual one

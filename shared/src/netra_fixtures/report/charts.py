@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netra_fixtures.budgets import Samples
-from netra_fixtures.report.model import Distribution, Outcome, RunReport, Test, Verdict
+from netra_fixtures.report.model import Distribution, RunReport, Test
+from netra_fixtures.report.parts import Outcome, Verdict
 from netra_fixtures.report.wording import milliseconds, seconds
 
 WIDTH, HEIGHT, BINS = 480, 84, 80

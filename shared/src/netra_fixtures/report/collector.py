@@ -17,13 +17,13 @@ from netra_fixtures.report.model import (
     SCHEMA_VERSION,
     Counter,
     DataFile,
-    Outcome,
     Run,
     RunReport,
     Service,
     Shard,
     Uncollected,
 )
+from netra_fixtures.report.parts import Outcome
 from netra_fixtures.report.phases import Phases, failure_of, reason_of
 
 

@@ -14,7 +14,9 @@ from typing import Final, Literal, NamedTuple
 from pydantic import ValidationError
 
 from netra_fixtures.report.folder import begun
-from netra_fixtures.report.model import Outcome, Part, RunBefore, RunReport
+from netra_fixtures.report.model import RunReport
+from netra_fixtures.report.parts import Outcome, Part
+from netra_fixtures.report.past import RunBefore
 
 MOST_RUNS: Final = 20
 SCHEMA_VERSION: Final = 1

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from netra_fixtures.report import since, state
-from netra_fixtures.report.model import Failure, RunReport, Snapshot, Test
+from netra_fixtures.report.left import Snapshot
+from netra_fixtures.report.model import Failure, RunReport, Test
 from netra_fixtures.report.wording import (
     VERDICTS,
     counts,

@@ -15,12 +15,12 @@ from netra_fixtures.report.model import (
     Counter,
     DataFile,
     Domain,
-    Outcome,
     Run,
     RunReport,
     Service,
     Test,
 )
+from netra_fixtures.report.parts import Outcome
 
 NO_FAILURE = (0, 2, 5)  # of pytest: ended well, was interrupted, had no tests
 

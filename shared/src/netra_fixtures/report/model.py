@@ -7,62 +7,22 @@ changing one raises `SCHEMA_VERSION`.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
+from pydantic import JsonValue
 
 from netra_fixtures.budgets import BudgetResult
+from netra_fixtures.report.left import Snapshot
+from netra_fixtures.report.parts import Outcome, Part, Text, Verdict
+from netra_fixtures.report.past import Changes, History
 from netra_fixtures.value import BusinessValue, Goal, Tier
 
 SCHEMA_VERSION: Final = 1
 SCHEMA_FILE = Path(__file__).parent.parent / "report.schema.json"
-
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def readable(text: object) -> object:
-    """Drop colours; spell out control characters, lone surrogates and bidi overrides."""
-    if not isinstance(text, str):
-        return text
-    text = _ANSI.sub("", text.replace("\r\n", "\n"))
-    text = _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], text)
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-Text = Annotated[str, BeforeValidator(readable)]
-
-
-class Outcome(StrEnum):
-    """How one test ended; a test has one outcome, the worst of its phases and attempts."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    ERROR = "error"
-    SKIPPED = "skipped"
-    XFAILED = "xfailed"
-    XPASSED = "xpassed"
-
-
-class Verdict(StrEnum):
-    """What the run as a whole says."""
-
-    PASSED = "passed"
-    FAILED = "failed"
-    INCOMPLETE = "incomplete"
-    NOTHING = "nothing proved"
-
-
-class Part(BaseModel):
-    """A piece of the report."""
-
-    model_config = ConfigDict(frozen=True)
 
 
 class Service(Part):
@@ -215,60 +175,6 @@ class Evidence(Part):
     websocket: WebSocketEvidence = WebSocketEvidence()
 
 
-class TableLeft(Part):
-    """Rows that a failed test left in a table: the last of those that the migrations didn't write.
-
-    `written` counts all of these, `seeds_lost` the rows of the migrations that are changed or gone.
-    """
-
-    name: Text
-    written: int
-    seeds_lost: int
-    columns: tuple[Text, ...]
-    rows: tuple[tuple[Text | None, ...], ...]
-    note: Text = ""
-
-
-class DatabaseLeft(Part):
-    """What a failed test left in its database; `more_tables` counts those not shown."""
-
-    database: Text
-    tables: tuple[TableLeft, ...]
-    more_tables: int
-    notes: tuple[Text, ...]
-
-
-class KeyLeft(Part):
-    """A key that a failed test left; `size` counts the bytes of a string, else what is in it."""
-
-    name: Text
-    type: str
-    ttl_s: float | None
-    size: int
-    value: Text
-
-
-class RedisLeft(Part):
-    """What a failed test left in its Redis; `count` counts the keys not shown, too."""
-
-    keys: tuple[KeyLeft, ...]
-    count: int
-    notes: tuple[Text, ...]
-
-
-class Snapshot(Part):
-    """The state of a failed test before the kit emptied it, cut to what can be read, secrets masked.
-
-    `command` opens the state that is kept under the name `kept`; where none is, it runs the test again and keeps it.
-    """
-
-    postgres: DatabaseLeft | None
-    redis: RedisLeft | None
-    notes: tuple[Text, ...]
-    kept: Text | None
-    command: Text
-
-
 class Test(Part):
     """One test: what it proves, how it ended, for whom it matters, and what it did.
 
@@ -343,66 +249,6 @@ class Distribution(BudgetResult):
     """One budget over all tests; `samples` is what `netra_fixtures.budgets.Samples.from_json` reads."""
 
     samples: Mapping[str, JsonValue]
-
-
-class Flaky(Part):
-    """A test that does not end the same way each time.
-
-    `outcomes` are those of the runs it took part in, this one last; `reruns` counts how often this run tried it again.
-    """
-
-    nodeid: Text
-    outcomes: tuple[Outcome, ...]
-    reruns: int
-
-
-class Pace(Part):
-    """A test whose call took another time than usual, which is the median of the runs before that it passed."""
-
-    nodeid: Text
-    call_s: float
-    usual_s: float
-
-
-class Changes(Part):
-    """How tests ended against the last run before that ran them, which ones are new, flaky, slower or faster.
-
-    `since` is the last run before this one.
-    """
-
-    since: str
-    now_failing: tuple[Text, ...]
-    now_passing: tuple[Text, ...]
-    added: tuple[Text, ...]
-    flaky: tuple[Flaky, ...] = ()
-    slower: tuple[Pace, ...] = ()
-    faster: tuple[Pace, ...] = ()
-
-
-class RunBefore(Part):
-    """An earlier run, as the history keeps it.
-
-    `alike` says whether half of the tests of both runs together, or more, ran in both: only then do durations and
-    budgets compare. `domains_s` has the seconds that each domain's tests took.
-    """
-
-    id: Text
-    started_at: datetime
-    duration_s: float
-    verdict: Verdict
-    tests: int
-    passed: int
-    bad: int
-    alike: bool
-    domains_s: Mapping[Text, float]
-    budgets: tuple[BudgetResult, ...]
-
-
-class History(Part):
-    """The runs before this one, from the oldest that is kept; `unread` says what could not be read."""
-
-    runs: tuple[RunBefore, ...] = ()
-    unread: tuple[Text, ...] = ()
 
 
 class RunReport(Part):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netra_fixtures.report import charts, promises, since, state, wording
-from netra_fixtures.report.model import Outcome, RunReport
+from netra_fixtures.report.model import RunReport
+from netra_fixtures.report.parts import Outcome
 
 if TYPE_CHECKING:
     from jinja2 import Environment

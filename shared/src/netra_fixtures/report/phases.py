@@ -12,7 +12,9 @@ import pytest
 from pydantic import BaseModel, JsonValue
 
 from netra_fixtures.budgets import Samples, judge_all
-from netra_fixtures.report.model import DeliveredOutcome, Evidence, Failure, Outcome, Section, Snapshot, Test
+from netra_fixtures.report.left import Snapshot
+from netra_fixtures.report.model import DeliveredOutcome, Evidence, Failure, Section, Test
+from netra_fixtures.report.parts import Outcome
 from netra_fixtures.report.tables import BAD, domain_of
 from netra_fixtures.value import BusinessValue
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 
-from netra_fixtures.report.model import Outcome, RunReport, Test
+from netra_fixtures.report.model import RunReport, Test
+from netra_fixtures.report.parts import Outcome
 from netra_fixtures.report.tables import BAD
 from netra_fixtures.report.wording import OUTCOMES, amount
 from netra_fixtures.value import BusinessValue, Tier

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from netra_fixtures.budgets import BudgetResult
-from netra_fixtures.report.model import Changes, Flaky, Outcome, RunBefore, RunReport, Verdict
+from netra_fixtures.report.model import RunReport
+from netra_fixtures.report.parts import Outcome, Verdict
+from netra_fixtures.report.past import Changes, Flaky, RunBefore
 from netra_fixtures.report.wording import amount, milliseconds, seconds
 
 MARKS = {Outcome.PASSED: "✓", Outcome.FAILED: "✗", Outcome.ERROR: "✗"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from netra_fixtures.report.model import KeyLeft, RunReport, Snapshot, TableLeft
+from netra_fixtures.report.left import KeyLeft, Snapshot, TableLeft
+from netra_fixtures.report.model import RunReport
 from netra_fixtures.report.wording import amount
 
 MOST_NAMED = 4  # tables, and keys, in the one line that the terminal gives them

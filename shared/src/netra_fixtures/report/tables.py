@@ -13,13 +13,12 @@ from netra_fixtures.report.model import (
     DeliveredOutcome,
     Distribution,
     Domain,
-    Outcome,
     Test,
     Totals,
     Uncollected,
     Value,
-    Verdict,
 )
+from netra_fixtures.report.parts import Outcome, Verdict
 from netra_fixtures.value import Goal, Tier
 
 BAD = frozenset({Outcome.FAILED, Outcome.ERROR})

@@ -8,7 +8,8 @@ import pytest
 
 from netra_fixtures.budgets import BudgetResult
 from netra_fixtures.report import since, state
-from netra_fixtures.report.model import RunReport, Service, Verdict
+from netra_fixtures.report.model import RunReport, Service
+from netra_fixtures.report.parts import Verdict
 from netra_fixtures.report.wording import VERDICTS, counts, milliseconds, proofs, seconds, workers
 
 MOST_LINES = 12

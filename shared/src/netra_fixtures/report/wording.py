@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 
-from netra_fixtures.report.model import Counter, DeliveredOutcome, Evidence, Outcome, RunReport, Test, Verdict
+from netra_fixtures.report.model import Counter, DeliveredOutcome, Evidence, RunReport, Test
+from netra_fixtures.report.parts import Outcome, Verdict
 
 VERDICTS = {
     Verdict.PASSED: "It holds",

@@ -23,7 +23,7 @@ from netra_fixtures.settings import cache_folder
 
 if TYPE_CHECKING:
     from netra_fixtures.isolation.connection import Database
-    from netra_fixtures.report.model import RedisLeft
+    from netra_fixtures.report.left import RedisLeft
     from netra_fixtures.worker import Worker
 
 KEPT_RUNS = 5

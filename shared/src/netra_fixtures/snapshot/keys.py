@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from netra_fixtures.isolation.redis import WorkerRedis
-from netra_fixtures.report.model import KeyLeft, RedisLeft
+from netra_fixtures.report.left import KeyLeft, RedisLeft
 from netra_fixtures.snapshot import masking
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from netra_fixtures.identifiers import quoted
 from netra_fixtures.isolation.connection import Database
-from netra_fixtures.report.model import DatabaseLeft, TableLeft
+from netra_fixtures.report.left import DatabaseLeft, TableLeft
 from netra_fixtures.services.endpoint import PostgresEndpoint
 from netra_fixtures.snapshot.masking import READ_CHARACTERS, shown
 

@@ -16,7 +16,7 @@ from netra_fixtures.collecting import is_integration
 if TYPE_CHECKING:
     from netra_fixtures.isolation.connection import Database
     from netra_fixtures.isolation.redis import WorkerRedis
-    from netra_fixtures.report.model import DatabaseLeft, RedisLeft
+    from netra_fixtures.report.left import DatabaseLeft, RedisLeft
     from netra_fixtures.services.endpoint import PostgresEndpoint
     from netra_fixtures.snapshot.keeping import Keeping
     from netra_fixtures.worker import Worker
@@ -149,7 +149,7 @@ class Snapshots:
         keeping, self._keeping = self._keeping, None
         if not (self._postgres or self._redis or self._notes) or self._item is None:
             return None
-        from netra_fixtures.report.model import Snapshot
+        from netra_fixtures.report.left import Snapshot
 
         finished = None
         if keeping is not None:
