@@ -24,8 +24,8 @@ from netra_auth import (
     VerifyingKey,
     WeakKey,
     common_passwords,
-    read_secrets,
 )
+from netra_auth.secret_lists import read_secrets
 from netra_fixtures.data import ThirdPartyData
 
 LEAST = {Algorithm.HS256: 32, Algorithm.HS384: 48, Algorithm.HS512: 64}

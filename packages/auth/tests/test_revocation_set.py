@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from netra_auth import Method, Principal, Revocation, Revoked, Role, SessionId, TenantId, TokenId, UserId
-from netra_auth.revocation import RevocationSet
+from netra_auth import Method, Principal, Role, SessionId, TenantId, TokenId, UserId
+from netra_auth.revocation import Revocation, RevocationSet, Revoked
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LIFETIME, MOMENT = timedelta(minutes=10), timedelta(microseconds=1)

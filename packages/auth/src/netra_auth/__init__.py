@@ -67,10 +67,10 @@ from netra_auth.keys import SigningKey, VerifyingKey
 from netra_auth.passwords import PasswordPolicy
 from netra_auth.policy import PLATFORM, AccessPolicy, Allowance, Permission, Reach
 from netra_auth.refresh import RefreshPolicy, RefreshTokens, Roles
-from netra_auth.revocation import Revocation, Revoked, RevokesTokens
+from netra_auth.revocation import RevokesTokens
 from netra_auth.revocations import Revocations
 from netra_auth.second_factor import Enrolment, RecoveryCode, SecondFactors
-from netra_auth.secret_lists import SecretList, common_passwords, read_secrets
+from netra_auth.secret_lists import SecretList, common_passwords
 from netra_auth.step_up import require_recent
 from netra_auth.tokens import AccessTokens, SignedToken, TokenPolicy
 from netra_auth.totp import Hash, Totp
@@ -136,9 +136,7 @@ __all__ = [
     "RefreshTokenUnknown",
     "RefreshTokens",
     "Resource",
-    "Revocation",
     "Revocations",
-    "Revoked",
     "RevokesTokens",
     "Role",
     "Roles",
@@ -180,6 +178,5 @@ __all__ = [
     "WithoutRedis",
     "common_passwords",
     "decide",
-    "read_secrets",
     "require_recent",
 ]

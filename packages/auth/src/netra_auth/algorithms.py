@@ -16,7 +16,7 @@ from jwt.utils import base64url_encode
 from pydantic import JsonValue, TypeAdapter
 
 from netra_auth.errors import KeyRefused, WeakKey
-from netra_auth.secret_lists import SecretList, is_known
+from netra_auth.secret_lists import SecretList, is_listed
 
 _RSA_BITS = range(2048, 8193)
 _ROCA_PRIMES = (
@@ -144,7 +144,7 @@ def check_secret(secret: bytes, algorithm: Algorithm, weak: SecretList) -> None:
     least = int(algorithm[2:]) // 8
     if len(secret) < least:
         raise WeakKey(f"{algorithm.value} takes a secret of at least {least} bytes")
-    if is_known(secret, weak):
+    if is_listed(secret, weak):
         raise WeakKey("its secret is on a list of known ones")
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, SecretStr, model_validator
 
 from netra_auth.email import Email, local_part
 from netra_auth.errors import PasswordFault, PasswordRefused
-from netra_auth.secret_lists import SecretList, listed
+from netra_auth.secret_lists import SecretList, entries
 
 ROUNDS_AT_LEAST = 100_000
 _LONGEST = 4096  # code points that a policy may allow
@@ -44,7 +44,7 @@ class PasswordPolicy(BaseModel, frozen=True, extra="forbid"):
     @cached_property
     def blocked(self) -> frozenset[str]:
         """The entries of the blocklist, in the form in which passwords are compared with them."""
-        return frozenset(_folded(entry.decode("utf-8", "replace")) for entry in listed(self.blocklist))
+        return frozenset(_folded(entry.decode("utf-8", "replace")) for entry in entries(self.blocklist))
 
     @model_validator(mode="after")
     def _read(self) -> Self:

@@ -50,7 +50,7 @@ def common_passwords() -> frozenset[bytes]:
     return read_secrets(path)
 
 
-def listed(source: SecretList | None) -> frozenset[bytes]:
+def entries(source: SecretList | None) -> frozenset[bytes]:
     """Return the entries of a set or file, or without one the passwords that people choose most.
 
     Raises:
@@ -63,9 +63,9 @@ def listed(source: SecretList | None) -> frozenset[bytes]:
     return frozenset(one if isinstance(one, bytes) else one.encode("utf-8", "replace") for one in source)
 
 
-def is_known(secret: bytes, secrets: SecretList) -> bool:
+def is_listed(secret: bytes, secrets: SecretList) -> bool:
     """Tell whether *secret*, or what is left without white space around it, is in the list."""
-    listed: Set[object] = read_secrets(secrets) if isinstance(secrets, Path) else secrets
+    known: Set[object] = read_secrets(secrets) if isinstance(secrets, Path) else secrets
     forms: set[bytes | str] = {secret, secret.strip()}
     forms |= {form.decode("utf-8", "replace") for form in (secret, secret.strip())}
-    return not forms.isdisjoint(listed)
+    return not forms.isdisjoint(known)
