@@ -38,7 +38,7 @@ async def told(process: Process) -> None:
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("tool", ["once", "twice"])
-@pytest.mark.parametrize("kills", [5, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", [2, pytest.param(100, marks=pytest.mark.soak)])
 async def test_a_killed_worker_leaves_no_run_behind(
     another_process: StartProcess, engine: AsyncEngine, redis_client: Redis, namespace: str,
     rng: random.Random, tool: str, kills: int,
@@ -111,7 +111,7 @@ async def test_a_tool_whose_worker_died_is_called_again_only_if_it_may_be(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("misses", [200, pytest.param(1_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("misses", [100, pytest.param(1_000, marks=pytest.mark.soak)])
 async def test_four_processes_that_miss_at_once_ask_once(
     another_process: StartProcess, redis_client: Redis, engine: AsyncEngine, namespace: str, misses: int
 ) -> None:

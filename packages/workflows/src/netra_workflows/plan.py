@@ -14,8 +14,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.optimize import linprog
-from scipy.sparse import coo_array
 
 from netra_workflows.columns import table
 from netra_workflows.errors import PlanUnproved
@@ -109,6 +107,8 @@ def commit(demand: Demand, offers: Sequence[Offer]) -> CommitmentPlan | None:
     Raises:
         PlanUnproved: HiGHS ended otherwise than optimal, or its dual doesn't prove the optimum.
     """
+    from scipy.optimize import linprog  # heavy, and nothing that those who only read bills need
+
     own = [offer for offer in offers if offer.provider == demand.provider]
     if not own or not demand.units:
         return None
@@ -133,6 +133,8 @@ class _Problem:
     """
 
     def __init__(self, demand: Demand, offers: Sequence[Offer]) -> None:
+        from scipy.sparse import coo_array
+
         self.demand = demand
         self.slots = len(next(iter(demand.units.values())))
         self._all = max((o for o in offers if o.scope == "all"), key=lambda o: o.discount, default=None)
