@@ -39,11 +39,13 @@ from netra_fixtures import (
     PostgresEndpoint,
     PrivatePostgres,
     PrivateRedis,
+    Program,
     RedisEndpoint,
     Reset,
     SavingsFound,
     ServiceLink,
     ServiceOrchestrationIntegrationTest,
+    StartProgram,
     Tenant,
     TenantFactory,
     ThirdPartyData,
@@ -162,6 +164,16 @@ async def services(
     await own_redis.flush()
     await own_redis.restart(True)  # type: ignore[call-arg]  # by keyword only
     await own_postgres.flush()  # type: ignore[attr-defined]
+
+
+async def programs(start: StartProgram, script: Path) -> None:
+    program = await start(script, "--seed", "7", folder=script.parent, imports=["dbos"])
+    assert_type(program, Program)
+    assert_type(await program.wait(), int)
+    assert_type(program.returncode, int | None)
+    assert_type(await program.communicate(), bytes)
+    await start(script, 7)  # type: ignore[arg-type]
+    await start(script, env={})  # type: ignore[call-arg]  # it has the test's environment
 
 
 async def faults(

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -18,7 +16,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_agents import AgentsPolicy, Caller, Orchestrator, Plan, RunId, TenantId, Tier, UserId, Worker
-from netra_fixtures import IsolatedEnvironment, PostgresEndpoint, RedisEndpoint, within
+from netra_fixtures import (
+    IsolatedEnvironment,
+    PostgresEndpoint,
+    Program,
+    RedisEndpoint,
+    StartProgram,
+    within,
+)
 
 settings.register_profile(
     "netra", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -110,34 +115,32 @@ def rows(engine: AsyncEngine) -> Callable[..., Awaitable[list[dict[str, Any]]]]:
 
 
 @pytest.fixture
-async def start_worker(
+def worker_environment(
     postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str,
     environment: IsolatedEnvironment,
-) -> AsyncIterator[Callable[..., Awaitable[Process]]]:  # fmt: skip
+) -> IsolatedEnvironment:  # fmt: skip
+    """What a worker process is told."""
+    environment.set("NETRA_AGENTS_DATABASE_URL", postgres_endpoint.url())
+    environment.set("NETRA_AGENTS_REDIS_URL", redis_endpoint.url)
+    environment.set("NETRA_AGENTS_NAMESPACE", namespace)
+    environment.set("NETRA_AGENTS_EQUIPMENT", "at_work:equipment")
+    environment.set("PYTHONPATH", str(Path(__file__).parent))
+    return environment
+
+
+@pytest.fixture
+def start_worker(
+    worker_environment: IsolatedEnvironment, start_program: StartProgram
+) -> Callable[..., Awaitable[Program]]:
     """Start a worker process, by the command that operators use, and give it once it is ready."""
-    started: list[Process] = []
 
-    async def start(*before: str, **told: str) -> Process:
-        environment.set("NETRA_AGENTS_DATABASE_URL", postgres_endpoint.url())
-        environment.set("NETRA_AGENTS_REDIS_URL", redis_endpoint.url)
-        environment.set("NETRA_AGENTS_NAMESPACE", namespace)
-        environment.set("NETRA_AGENTS_EQUIPMENT", "at_work:equipment")
-        environment.set("PYTHONPATH", str(Path(__file__).parent))
+    async def start(**told: str) -> Program:
         for name, value in told.items():
-            environment.set(name, value)
-        process = await asyncio.create_subprocess_exec(
-            *before, str(Path(sys.executable).with_name("netra-agents")), "worker", stdout=PIPE,
-            env=environment.for_process(),
-        )  # fmt: skip
-        started.append(process)
-        assert process.stdout is not None
+            worker_environment.set(name, value)
+        worker = await start_program("netra-agents", "worker", imports=["dbos"])
         async with within(seconds=60):
-            line = await process.stdout.readline()
+            line = await worker.stdout.readline()
         assert json.loads(line)["event"] == "ready", line
-        return process
+        return worker
 
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    return start

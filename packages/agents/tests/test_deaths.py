@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -14,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from netra_agents import Caller, Orchestrator, RunId, RunState
-from netra_fixtures import Goal, Tier, business_value, eventually, within
+from netra_fixtures import Goal, Program, Tier, business_value, eventually, within
 
 from .at_work import WIDE, Piece, outcome, plans
 
@@ -24,7 +23,7 @@ pytestmark = business_value(
     impact="a machine that dies costs its users some seconds and no work",
 )
 
-StartWorker = Callable[..., Awaitable[Process]]
+StartWorker = Callable[..., Awaitable[Program]]
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 RUNS = 6
 
@@ -65,7 +64,7 @@ async def test_runs_outlive_any_of_three_workers(
 ) -> None:  # fmt: skip
     """Every run ends with its result, each step is recorded once, and what was recorded was not done again."""
     mixed = plans(redis_client, namespace)[0]
-    workers: list[Process] = []
+    workers: list[Program] = []
     recorded: dict[tuple[RunId, str], int] = {}
     all_runs: list[RunId] = []
     took: list[float] = []
@@ -198,7 +197,7 @@ async def test_a_run_that_gets_on_may_lose_any_number_of_workers(
     assert await rows("select claims from agents.run") == [{"claims": 3}]
 
 
-async def ended(process: Process) -> bool:
+async def ended(process: Program) -> bool:
     """Tell whether a process ended."""
     try:
         await asyncio.wait_for(process.wait(), 1)

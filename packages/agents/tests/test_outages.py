@@ -4,9 +4,11 @@ import asyncio
 import random
 import shutil
 import subprocess
-from asyncio.subprocess import Process
+import sys
+from asyncio.subprocess import DEVNULL
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,9 +31,11 @@ from netra_fixtures import (
     Cut,
     Goal,
     HalfOpen,
+    IsolatedEnvironment,
     PostgresEndpoint,
     PrivatePostgres,
     PrivateRedis,
+    Program,
     RedisEndpoint,
     Reset,
     ServiceLink,
@@ -50,7 +54,7 @@ pytestmark = business_value(
 )
 
 OpenWorker = Callable[..., Awaitable[Worker]]
-StartWorker = Callable[..., Awaitable[Process]]
+StartWorker = Callable[..., Awaitable[Program]]
 BEATING = PATIENT.model_copy(
     update={"beat_every": timedelta(milliseconds=20)}
 )  # so that beats meet the outage
@@ -263,14 +267,22 @@ async def test_a_worker_speaks_to_its_servers_and_to_nobody_else(
 @pytest.mark.timeout(180)
 async def test_a_worker_needs_no_network(
     cut_off: list[str], orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller,
-    start_worker: StartWorker, postgres_endpoint: PostgresEndpoint,
+    worker_environment: IsolatedEnvironment, postgres_endpoint: PostgresEndpoint,
 ) -> None:  # fmt: skip
     """Cut off from every network, but for the sockets of its servers, a worker does its work."""
     if not str(make_url(postgres_endpoint.url()).query.get("host", "")).startswith("/"):
         pytest.skip("the servers are reached by the network; use --services=embedded")
     mixed = plans(redis_client, namespace)[0]
+    command = Path(sys.executable).with_name("netra-agents")
 
-    await start_worker(*cut_off)
-    run = await orchestrator.start(mixed, Piece(n=2), caller=alice)
+    worker = await asyncio.create_subprocess_exec(
+        *cut_off, command, "worker", env=worker_environment.for_process(), stdout=DEVNULL
+    )
+    try:
+        run = await orchestrator.start(mixed, Piece(n=2), caller=alice)
+        result = await orchestrator.result(mixed, run, caller=alice, within=SOON)
+    finally:
+        worker.kill()
+        await worker.wait()
 
-    assert (await orchestrator.result(mixed, run, caller=alice, within=SOON)).n == outcome(2)
+    assert result.n == outcome(2)

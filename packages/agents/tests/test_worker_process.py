@@ -4,7 +4,7 @@ import asyncio
 import json
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,11 +14,11 @@ import pytest
 from redis.asyncio import Redis
 
 from netra_agents import Caller, Orchestrator
-from netra_fixtures import Goal, IsolatedEnvironment, Tier, business_value, eventually, within
+from netra_fixtures import Goal, IsolatedEnvironment, Program, Tier, business_value, eventually, within
 
 from .at_work import Piece, outcome, plans
 
-StartWorker = Callable[..., Awaitable[Process]]
+StartWorker = Callable[..., Awaitable[Program]]
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 SECRET = "s3cr3t-in-an-address"
 COMMAND = str(Path(sys.executable).with_name("netra-agents"))
@@ -104,7 +104,7 @@ async def test_a_worker_that_is_told_to_stop_leaves_its_runs_to_others(
     leaving = workers[await eventually(carried_by, seconds=30)]
     leaving.send_signal(signal.SIGTERM)
     async with within(seconds=50):
-        output, _ = await leaving.communicate()
+        output = await leaving.communicate()
         result = await orchestrator.result(mixed, run, caller=alice, within=timedelta(seconds=50))
 
     assert [json.loads(line)["event"] for line in output.splitlines()][-2:] == ["leaving", "stopped"]

@@ -1,10 +1,7 @@
 """What the tests of auth share: the parts of one installation, on the test's own services."""
 
-import asyncio
 import base64
 import json
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -52,10 +49,11 @@ from netra_auth import (
     ViolationLog,
 )
 from netra_fixtures import (
-    IsolatedEnvironment,
     ManualClock,
     PostgresEndpoint,
+    Program,
     RedisEndpoint,
+    StartProgram,
 )
 
 PATIENT = timedelta(seconds=30)  # a busy machine is no outage
@@ -181,30 +179,20 @@ def refresh_tokens(
 
 
 @pytest.fixture
-async def another_process(
+def another_process(
     postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str, clock: ManualClock,
-    keys: KeyRing, environment: IsolatedEnvironment,
-) -> AsyncIterator[Callable[[SignedToken], Awaitable[Process]]]:  # fmt: skip
+    keys: KeyRing, start_program: StartProgram,
+) -> Callable[[SignedToken], Awaitable[Program]]:  # fmt: skip
     """Start another process of the platform, which verifies a token and waits until it is revoked."""
-    started: list[Process] = []
 
-    async def start(signed: SignedToken) -> Process:
-        program = str(Path(__file__).with_name("another_process.py"))
+    async def start(signed: SignedToken) -> Program:
         where = (postgres_endpoint.url(), redis_endpoint.url, namespace, clock.now().isoformat())
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, program, *where, stdin=PIPE, stdout=PIPE, env=environment.for_process()
-        )
-        started.append(process)
-        assert process.stdin is not None
+        process = await start_program(Path(__file__).with_name("another_process.py"), *where)
         told = (json.dumps(keys.jwks()), signed.token.get_secret_value())
         process.stdin.write("".join(f"{line}\n" for line in told).encode())
         return process
 
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    return start
 
 
 QUICK = PasswordPolicy(blocklist={"password123"}, rounds=100_000)  # the fewest that are allowed

@@ -1,9 +1,6 @@
 """What the tests of config share: installations on the test's own services, straight or over spoiled links."""
 
-import asyncio
 import hashlib
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -19,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from netra_config import ConfigPolicy, ConfigService, Environment, Key
 from netra_fixtures import (
-    IsolatedEnvironment,
     PostgresEndpoint,
     PrivatePostgres,
+    Program,
     RedisEndpoint,
+    StartProgram,
 )
 
 from .shop import Shop
@@ -144,25 +142,13 @@ async def installation(
 
 
 @pytest.fixture
-async def another_process(
-    postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str,
-    environment: IsolatedEnvironment,
-) -> AsyncIterator[Callable[..., Awaitable[Process]]]:  # fmt: skip
+def another_process(
+    postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str, start_program: StartProgram
+) -> Callable[..., Awaitable[Program]]:  # fmt: skip
     """Start another process of the platform, which says what it reads, a line each."""
-    started: list[Process] = []
 
-    async def start(*arguments: str) -> Process:
-        program = str(Path(__file__).with_name("another_process.py"))
+    async def start(*arguments: str) -> Program:
         where = (postgres_endpoint.url(), redis_endpoint.url, namespace)
-        started.append(
-            await asyncio.create_subprocess_exec(
-                sys.executable, program, *where, *arguments, stdout=PIPE, env=environment.for_process()
-            )
-        )
-        return started[-1]
+        return await start_program(Path(__file__).with_name("another_process.py"), *where, *arguments)
 
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    return start

@@ -1,7 +1,6 @@
 """A change reaches every process at once, and no outage leaves one with half of it or with nothing."""
 
 import asyncio
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from random import Random
@@ -28,6 +27,7 @@ from netra_fixtures import (
     ManualClock,
     PostgresEndpoint,
     PrivateRedis,
+    Program,
     RedisEndpoint,
     ServiceLink,
     Tier,
@@ -71,11 +71,10 @@ async def listens(config: ConfigService[Any]) -> None:
 
 @pytest.mark.timeout(180)  # ten workers on two cores start a process in tens of seconds
 async def test_another_process_hears_of_a_change(
-    config: ConfigService[Shop], another_process: Callable[..., Awaitable[Process]]
+    config: ConfigService[Shop], another_process: Callable[..., Awaitable[Program]]
 ) -> None:
     """Its next poll is ten minutes away, so what told it was the announcement."""
     listener = await another_process()
-    assert listener.stdout is not None
 
     async with within(seconds=120):
         assert await listener.stdout.readline() == b"3\n"
@@ -229,12 +228,11 @@ async def test_a_process_that_can_not_take_up_a_revision_keeps_its_last_and_says
 
 @pytest.mark.timeout(180)
 async def test_a_killed_process_is_forgotten_after_its_lease(
-    open_config: Open, another_process: Callable[..., Awaitable[Process]], redis_client: Redis, namespace: str
+    open_config: Open, another_process: Callable[..., Awaitable[Program]], redis_client: Redis, namespace: str
 ) -> None:
     """The list of who runs what holds the living."""
     config = await open_config(process="ours")
     listener = await another_process()
-    assert listener.stdout is not None
 
     async def reported() -> None:
         assert {one.process for one in await config.running()} == {"ours", "another"}

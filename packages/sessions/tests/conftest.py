@@ -1,10 +1,7 @@
 """What the tests share: sessions, gateways and screens on the test's own services, straight or over links."""
 
-import asyncio
 import hashlib
 import json
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -21,7 +18,9 @@ from netra_fixtures import (
     IsolatedEnvironment,
     ManualClock,
     PostgresEndpoint,
+    Program,
     RedisEndpoint,
+    StartProgram,
     WebSocketLink,
     WebSocketLinkFactory,
     within,
@@ -88,29 +87,18 @@ def row_of(engine: AsyncEngine) -> Callable[[SessionToken], Awaitable[dict[str, 
 
 
 @pytest.fixture
-async def another_process(
+def another_process(
     postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str, clock: ManualClock,
-    environment: IsolatedEnvironment,
-) -> AsyncIterator[Callable[..., Awaitable[Process]]]:  # fmt: skip
+    start_program: StartProgram,
+) -> Callable[..., Awaitable[Program]]:  # fmt: skip
     """Start another process of the platform, which does its acts and prints what it learns."""
-    started: list[Process] = []
 
-    async def start(token: SessionToken, *acts: str) -> Process:
-        program = str(Path(__file__).with_name("another_process.py"))
+    async def start(token: SessionToken, *acts: str) -> Program:
         where = (postgres_endpoint.url(), redis_endpoint.url, namespace, clock.now().isoformat())
-        does = (program, *where, token.get_secret_value(), *acts)
-        started.append(
-            await asyncio.create_subprocess_exec(
-                sys.executable, *does, stdout=PIPE, env=environment.for_process()
-            )
-        )
-        return started[-1]
+        program = Path(__file__).with_name("another_process.py")
+        return await start_program(program, *where, token.get_secret_value(), *acts)
 
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    return start
 
 
 @pytest.fixture
@@ -230,7 +218,7 @@ async def watch() -> AsyncIterator[Callable[..., Awaitable[RealtimeClient]]]:
 class GatewayProcess:
     """`netra-gateway`, ready to serve, to kill and to drain."""
 
-    def __init__(self, process: Process, link: WebSocketLink, address: str, links: AsyncExitStack) -> None:
+    def __init__(self, process: Program, link: WebSocketLink, address: str, links: AsyncExitStack) -> None:
         self.process = process
         self._links = links
         self.address = address
@@ -240,7 +228,6 @@ class GatewayProcess:
     async def end(self, signal: int) -> list[dict[str, Any]]:
         """Send *signal*, wait for the end, and return the log's last lines."""
         self.process.send_signal(signal)
-        assert self.process.stdout is not None
         lines = await self.process.stdout.read()
         await self.process.wait()
         await self._links.aclose()
@@ -251,11 +238,11 @@ class GatewayProcess:
 async def start_gateway(
     postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str, tokens: Tokens,
     environment: IsolatedEnvironment, websocket_link: WebSocketLinkFactory, tmp_path: Path,
+    start_program: StartProgram,
 ) -> AsyncIterator[Callable[..., Awaitable[GatewayProcess]]]:  # fmt: skip
     """Start `netra-gateway` as operators do: settings in the environment, ready when its log says so."""
     keys, here = tmp_path / "keys", Path(__file__).parent
     keys.write_text(json.dumps(tokens.keys.jwks()))
-    started: list[Process] = []
     async with AsyncExitStack() as opened:
 
         async def start(*, redis: RedisEndpoint = redis_endpoint, **settings: str) -> GatewayProcess:
@@ -267,12 +254,7 @@ async def start_gateway(
             for name, value in (told | settings).items():
                 environment.set(f"NETRA_GATEWAY_{name.upper()}", value)
             environment.set("PYTHONPATH", str(here))
-            program = Path(sys.executable).with_name("netra-gateway")
-            process = await asyncio.create_subprocess_exec(
-                program, stdout=PIPE, env=environment.for_process()
-            )
-            started.append(process)
-            assert process.stdout is not None
+            process = await start_program("netra-gateway")
             async with within(seconds=30):
                 ready = json.loads(await process.stdout.readline())
             assert ready["event"] == "ready", ready
@@ -281,7 +263,3 @@ async def start_gateway(
             return GatewayProcess(process, link, ready["uri"], links)
 
         yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()

@@ -1,7 +1,6 @@
 """Whoever holds a connection for a session hears when the session ends."""
 
 import asyncio
-from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
@@ -16,6 +15,7 @@ from netra_fixtures import (
     ManualClock,
     PostgresEndpoint,
     PrivateRedis,
+    Program,
     RedisEndpoint,
     ServiceLink,
     Tier,
@@ -34,12 +34,11 @@ SLOW = timedelta(seconds=30)
 
 
 async def test_another_process_hears_of_an_ending(
-    sessions: Sessions, another_process: Callable[..., Awaitable[Process]]
+    sessions: Sessions, another_process: Callable[..., Awaitable[Program]]
 ) -> None:
     """The server that holds the user's screen is seldom the one where they signed out."""
     issued = await sessions.create(ALICE)
     listener = await another_process(issued.token, "listen")
-    assert listener.stdout is not None
 
     async with within(seconds=30):
         assert await listener.stdout.readline() == b"listening\n"

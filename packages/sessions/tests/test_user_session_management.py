@@ -2,14 +2,13 @@
 
 import asyncio
 import hashlib
-from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import pytest
 from redis.asyncio import Redis
 
-from netra_fixtures import Goal, ManualClock, PrivateRedis, Tier, business_value, within
+from netra_fixtures import Goal, ManualClock, PrivateRedis, Program, Tier, business_value, within
 from netra_sessions import (
     EndReason,
     SessionEnded,
@@ -173,7 +172,7 @@ async def test_session_performance_under_load(open_sessions: OpenSessions, numbe
 
 
 async def test_session_cross_service_validation(
-    sessions: Sessions, another_process: Callable[..., Awaitable[Process]]
+    sessions: Sessions, another_process: Callable[..., Awaitable[Program]]
 ) -> None:
     """A sign-in at one service is a sign-in at all of them, and so is a sign-out."""
     here, there = await sessions.create(ALICE), await sessions.create(ALICE)
@@ -181,7 +180,7 @@ async def test_session_cross_service_validation(
 
     service = await another_process(there.token, "validate", "end", "validate")
     async with within(seconds=30):
-        said, _ = await service.communicate()
+        said = await service.communicate()
 
     assert said.decode().split() == [ALICE, "SessionEnded"]
     with pytest.raises(SessionEnded):

@@ -2,9 +2,7 @@
 
 import asyncio
 import json
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,10 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from netra_fixtures import (
     Goal,
     HalfOpen,
-    IsolatedEnvironment,
     Measured,
+    Program,
     Reset,
+    StartProgram,
     Tier,
     business_value,
     eventually,
@@ -205,7 +204,6 @@ async def test_websocket_connection_scaling_and_load_management(
 
     async with within(seconds=300):
         await asyncio.gather(*(run(number) for number in range(screens)))
-        assert loaded.stdout is not None
         seen = json.loads(await loaded.stdout.readline())
 
     with capsys.disabled():
@@ -218,7 +216,7 @@ async def test_websocket_connection_scaling_and_load_management(
     assert each < 300 * 1024
 
 
-def memory_bytes(process: Process) -> int:
+def memory_bytes(process: Program) -> int:
     """Read how much memory a process holds."""
     lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
     [resident] = [line.split()[1] for line in lines if line.startswith("VmRSS:")]
@@ -226,25 +224,14 @@ def memory_bytes(process: Process) -> int:
 
 
 @pytest.fixture
-async def start_load(environment: IsolatedEnvironment) -> AsyncIterator[Open]:
+def start_load(start_program: StartProgram) -> Open:
     """Open many screens in a process of their own."""
-    started: list[Process] = []
 
-    async def start(uri: str, tokens: list[str], count: int) -> Process:
-        program = str(Path(__file__).with_name("load.py"))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, program, stdin=PIPE, stdout=PIPE, env=environment.for_process(), limit=2**26
-        )
-        started.append(process)
-        assert process.stdin is not None
-        assert process.stdout is not None
+    async def start(uri: str, tokens: list[str], count: int) -> Program:
+        process = await start_program(Path(__file__).with_name("load.py"))
         process.stdin.write(json.dumps({"uris": [uri], "tokens": tokens, "count": count}).encode() + b"\n")
         async with within(seconds=120):
             assert await process.stdout.readline() == b"ready\n"
         return process
 
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    return start

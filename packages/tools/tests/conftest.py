@@ -1,9 +1,6 @@
 """What the tests of tools share: executors on the test's own services, straight or over spoiled links."""
 
-import asyncio
 import random
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
@@ -18,10 +15,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_fixtures import (
-    IsolatedEnvironment,
     ManualClock,
     PostgresEndpoint,
+    Program,
     RedisEndpoint,
+    StartProgram,
 )
 from netra_tools import (
     Caller,
@@ -114,26 +112,16 @@ def row_of(engine: AsyncEngine) -> RowOf:
 
 
 @pytest.fixture
-async def another_process(
-    postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str,
-    environment: IsolatedEnvironment,
-) -> AsyncIterator[Callable[..., Awaitable[Process]]]:  # fmt: skip
+def another_process(
+    postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str, start_program: StartProgram
+) -> Callable[..., Awaitable[Program]]:  # fmt: skip
     """Start another worker, and give it once it is open; it acts when it is sent a line."""
-    started: list[Process] = []
 
-    async def start(act: str, count: int) -> Process:
-        program = str(Path(__file__).with_name("another_process.py"))
-        does = (program, postgres_endpoint.url(), redis_endpoint.url, namespace, act, str(count))
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, *does, stdin=PIPE, stdout=PIPE, env=environment.for_process()
-        )
-        started.append(process)
-        assert process.stdout is not None
+    async def start(act: str, count: int) -> Program:
+        program = Path(__file__).with_name("another_process.py")
+        does = (postgres_endpoint.url(), redis_endpoint.url, namespace, act, str(count))
+        process = await start_program(program, *does)
         assert await process.stdout.readline() == b"ready\n"
         return process
 
-    yield start
-    for process in started:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
+    return start

@@ -3,7 +3,6 @@
 import asyncio
 import random
 import runpy
-from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_fixtures import Goal, Tier, business_value, eventually, within
+from netra_fixtures import Goal, Program, Tier, business_value, eventually, within
 from netra_tools import CacheUse, Call, Caller, TenantId, ToolExecutor, UserId
 
 pytestmark = business_value(
@@ -24,14 +23,13 @@ pytestmark = business_value(
 )
 
 WORKER = runpy.run_path(str(Path(__file__).with_name("another_process.py")))
-StartProcess = Callable[..., Awaitable[Process]]
+StartProcess = Callable[..., Awaitable[Program]]
 CALLER = Caller(tenant=TenantId("acme"), user=UserId("alice"))
 RUNS = 20
 
 
-async def told(process: Process) -> None:
+async def told(process: Program) -> None:
     """Let the process begin."""
-    assert process.stdin is not None
     process.stdin.write(b"go\n")
     await process.stdin.drain()
 
@@ -121,7 +119,7 @@ async def test_four_processes_that_miss_at_once_ask_once(
     for worker in workers:
         await told(worker)
     async with within(seconds=120):
-        said = [(await worker.communicate())[0] for worker in workers]
+        said = [await worker.communicate() for worker in workers]
 
     assert sum(int(line) for line in said) == misses
     assert await redis_client.hgetall(f"{namespace}:calls") == {b"1": b"1"}

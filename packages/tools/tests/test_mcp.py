@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from mcp import StdioServerParameters
 
-from netra_fixtures import Goal, IsolatedEnvironment, Tier, business_value, eventually, within
+from netra_fixtures import Goal, StartProgram, Tier, business_value, eventually, within
 from netra_tools import (
     CachePolicy,
     CacheUse,
@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 OpenTools = Callable[..., Awaitable[ToolExecutor]]
-PROGRAM = str(Path(__file__).with_name("mcp_server.py"))
+PROGRAM = Path(__file__).with_name("mcp_server.py")
 DEADLINE = timedelta(seconds=100)
 
 
@@ -46,11 +46,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def listening(environment: IsolatedEnvironment, port: int) -> AsyncIterator[str]:
+async def listening(start_program: StartProgram, port: int) -> AsyncIterator[str]:
     """Start the server on a port, and give its address once it listens."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, PROGRAM, str(port), env=environment.for_process(), stderr=asyncio.subprocess.DEVNULL
-    )
+    process = await start_program(PROGRAM, str(port))
 
     async def answers() -> None:
         try:
@@ -70,13 +68,13 @@ async def listening(environment: IsolatedEnvironment, port: int) -> AsyncIterato
 
 @pytest.fixture(params=["stdio", "http"])
 async def server(
-    request: pytest.FixtureRequest, environment: IsolatedEnvironment
+    request: pytest.FixtureRequest, start_program: StartProgram
 ) -> AsyncIterator[StdioServerParameters | str]:
     """How to reach a real MCP server: started over its standard streams, or listening."""
     if request.param == "stdio":
-        yield StdioServerParameters(command=sys.executable, args=[PROGRAM])
+        yield StdioServerParameters(command=sys.executable, args=[str(PROGRAM)])
     else:
-        async with listening(environment, free_port()) as url:
+        async with listening(start_program, free_port()) as url:
             yield url
 
 
@@ -105,7 +103,7 @@ async def test_tools_of_an_mcp_server_are_tools(
 
 async def test_a_server_that_dies_is_started_again(open_tools: OpenTools, alice: Caller) -> None:
     """One bad call of one tool takes no other along."""
-    parameters = StdioServerParameters(command=sys.executable, args=[PROGRAM])
+    parameters = StdioServerParameters(command=sys.executable, args=[str(PROGRAM)])
     async with McpServer(parameters, deadline=DEADLINE) as mcp, within(seconds=150):
         tools = await open_tools(*await mcp.tools(timeout=DEADLINE))
 
@@ -128,19 +126,19 @@ async def test_a_server_that_is_not_there_is_told(server: StdioServerParameters 
 
 
 async def test_a_server_that_was_restarted_is_found_again(
-    open_tools: OpenTools, environment: IsolatedEnvironment, alice: Caller
+    open_tools: OpenTools, start_program: StartProgram, alice: Caller
 ) -> None:
     """A deployment of somebody else's server is a hiccup, and no reason to restart ours."""
     port, add = free_port(), Call("add", {"a": 1, "b": 2})
 
     async with within(seconds=150), AsyncExitStack() as opened:
-        async with listening(environment, port) as url:
+        async with listening(start_program, port) as url:
             mcp = await opened.enter_async_context(McpServer(url, deadline=DEADLINE))
             tools = await open_tools(*await mcp.tools(timeout=DEADLINE, breaker=None))
             await tools.run(add, caller=alice)
         with pytest.raises(ToolFailed) as gone:
             await tools.run(add, caller=alice)
-        async with listening(environment, port):
+        async with listening(start_program, port):
             again = await tools.run(add, caller=alice)
 
     assert gone.value.error == "TransientError"

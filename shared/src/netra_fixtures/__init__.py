@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from netra_fixtures.outcomes import WorkAutomated as WorkAutomated
     from netra_fixtures.private import PrivatePostgres as PrivatePostgres
     from netra_fixtures.private import PrivateRedis as PrivateRedis
+    from netra_fixtures.programs import Program as Program
+    from netra_fixtures.programs import StartProgram as StartProgram
     from netra_fixtures.services.endpoint import PostgresEndpoint as PostgresEndpoint
     from netra_fixtures.services.endpoint import RedisEndpoint as RedisEndpoint
     from netra_fixtures.value import BusinessValue as BusinessValue
@@ -74,12 +76,14 @@ _HOMES = {
     "PostgresEndpoint": "services.endpoint",
     "PrivatePostgres": "private",
     "PrivateRedis": "private",
+    "Program": "programs",
     "RedisEndpoint": "services.endpoint",
     "Reset": "faults",
     "SavingsFound": "outcomes",
     "ServiceLink": "links",
     "ServiceOrchestrationIntegrationTest": "cases",
     "SlowClose": "faults",
+    "StartProgram": "programs",
     "Tenant": "context",
     "TenantFactory": "context",
     "Tier": "value",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from netra_fixtures.links import ServiceLink, WebSocketLinkFactory
     from netra_fixtures.outcomes import Delivered
     from netra_fixtures.private import PrivatePostgres, PrivateRedis
+    from netra_fixtures.programs import Programs, StartProgram
     from netra_fixtures.services.endpoint import PostgresEndpoint, RedisEndpoint
     from netra_fixtures.worker import Worker
 
@@ -228,6 +229,15 @@ def environment() -> Iterator[IsolatedEnvironment]:
 
 
 @pytest.fixture
+async def start_program(
+    netra_programs: Programs, environment: IsolatedEnvironment
+) -> AsyncIterator[StartProgram]:
+    """Starts Python programs as processes of their own, with the test's `environment`; they end with the test."""
+    async with netra_programs.starting(environment) as start:
+        yield start
+
+
+@pytest.fixture
 def third_party_data(environment: IsolatedEnvironment, netra_worker: Worker) -> ThirdPartyData:
     """The folder that NETRA_TEST_DATA names; without it the test is skipped."""
     from netra_fixtures.data import VARIABLE, ThirdPartyData
@@ -300,6 +310,16 @@ def netra_worker(request: pytest.FixtureRequest) -> Worker:
     from netra_fixtures.worker import Worker
 
     return request.config.stash[Worker.KEY]
+
+
+@pytest.fixture(scope="session")
+def netra_programs() -> Iterator[Programs]:
+    """What forks the programs that this worker's tests start."""
+    from netra_fixtures.programs import Programs
+
+    programs = Programs()
+    yield programs
+    programs.close()
 
 
 @pytest.fixture(scope="session")

@@ -30,8 +30,8 @@ GRACE_S = 1  # for what is about to end by itself
 ENDING_S = 10  # for a task that was told to end
 TURNS = 5
 SPAWNS = ("os.fork", "os.forkpty", "os.posix_spawn", "subprocess.Popen")
-# what Python starts by itself and keeps for the process's life
-STANDING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+# what Python and the kit start by themselves and keep for the process's life
+STANDING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "netra_fixtures/forkserver.py")
 UNCLOSED = r"(?i)unclosed (connection|transport|<socket)"
 NOT_CHECKED_IN = "The garbage collector is trying to clean up non-checked-in connection"
 
