@@ -8,6 +8,8 @@ from datetime import timedelta
 import pytest
 
 from netra_fixtures.report import Collector, RunReport
+from netra_fixtures.report.markdown import markdown
+from netra_fixtures.report.page import page
 
 from .reported import STARTED, Finish, phase
 
@@ -184,6 +186,17 @@ def test_why_a_test_did_not_run_is_kept(run: Run) -> None:
     assert reasons["test_skipped"] == "no data"
     assert reasons["test_skips_itself"] == "no server"
     assert reasons["test_gap"] == "known"
+
+
+def test_a_figure_that_a_test_tells_is_kept_and_shown(run: Run) -> None:
+    """How well something does is worth more than that it did well enough."""
+    ran = run(
+        test_one='def test_one(request):\n    request.node.user_properties.append(("recall <b>", 0.97))'
+    )
+
+    assert ran.report.tests[0].figures == {"recall <b>": "0.97"}
+    assert "; recall &lt;b&gt; 0.97" in page(ran.report)
+    assert r"| recall \<b\> | 0.97 |" in markdown(ran.report)
 
 
 DYING = """

@@ -108,6 +108,7 @@ def time_and_chance(clock: ManualClock, rng: random.Random) -> None:
 def durations(measured: Measured) -> None:
     assert_type(measured("event delivery", timedelta(milliseconds=3)), None)
     measured("event delivery", 3)  # type: ignore[arg-type]
+    measured.figure("recall", 0.97)
 
 
 def variables(environment: IsolatedEnvironment) -> None:

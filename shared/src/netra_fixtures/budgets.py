@@ -179,6 +179,7 @@ class Measured:
     """Counts what the kit can't see: what happens in other processes, or between two calls."""
 
     _recorder: Recorder
+    _figures: list[tuple[str, object]]
 
     def __call__(self, budget: str, took: timedelta) -> None:
         """Count one operation under the name of a budget in `BUDGETS`.
@@ -187,6 +188,10 @@ class Measured:
             ValueError: there is no such budget, or *took* is negative.
         """
         self._recorder.record(budget, took / timedelta(milliseconds=1))
+
+    def figure(self, name: str, told: object) -> None:
+        """Put any other figure, the recall of a detector for example, beside the test in the report."""
+        self._figures.append((name, str(told)))
 
 
 class BudgetResult(BaseModel):

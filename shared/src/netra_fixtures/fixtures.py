@@ -204,11 +204,11 @@ def delivered(netra_worker: Worker, engine: AsyncEngine) -> Delivered:
 
 
 @pytest.fixture
-def measured(netra_worker: Worker) -> Measured:
+def measured(request: pytest.FixtureRequest, netra_worker: Worker) -> Measured:
     """Counts what an operation took that is not measured without asking, for the report to hold against its budget."""
     from netra_fixtures.budgets import Measured
 
-    return Measured(netra_worker.recorder)
+    return Measured(netra_worker.recorder, request.node.user_properties)
 
 
 @pytest.fixture

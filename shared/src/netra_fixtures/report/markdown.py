@@ -109,6 +109,11 @@ def _tables(report: RunReport) -> list[str]:
                 for b in report.budgets
             ],
         ),
+        _table(
+            "Figures",
+            ["test", "figure", "is"],
+            [[sentence(test), name, told] for test in report.tests for name, told in test.figures.items()],
+        ),
         _table("Value by tier", ["tier", "tests passed"], [[t, n] for t, n in value.by_tier.items()]),
         _table("Value by goal", ["goal", "tests passed"], [[g, n] for g, n in value.by_goal.items()]),
         _table("Delivered in all", ["outcome", "amount", "count"], delivered_in_all(value.outcomes)),

@@ -178,7 +178,8 @@ class Evidence(Part):
 class Test(Part):
     """One test: what it proves, how it ended, for whom it matters, and what it did.
 
-    `started_s` counts from the start of the run. `integration` is None where the worker crashed.
+    `started_s` counts from the start of the run. `integration` is None where the worker crashed. `figures` is what
+    the test told by `measured.figure`, or by pytest's own `record_property`.
     """
 
     __test__ = False  # not a test class, though its name says so
@@ -202,6 +203,7 @@ class Test(Part):
     failures: tuple[Failure, ...]
     output: tuple[Section, ...]
     snapshot: Snapshot | None
+    figures: Mapping[Text, Text] = {}
 
     @property
     def module(self) -> str:

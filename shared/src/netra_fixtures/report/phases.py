@@ -64,6 +64,7 @@ class Phases:
     failures: list[Failure] = field(default_factory=list)
     output: dict[str, str] = field(default_factory=dict)
     note: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, str] = field(default_factory=dict)
 
     def add(self, report: pytest.TestReport) -> None:
         """Take in one phase."""
@@ -75,6 +76,7 @@ class Phases:
             self._add_subtest(report)
             return
         self.phases_s[report.when] = report.duration
+        self.figures = {str(name): shorten(str(value)) for name, value in report.user_properties}
         self.reruns += str(report.outcome) == "rerun"  # set by a plugin that runs failed tests again
         outcome = outcome_of(report)
         if outcome:
@@ -143,6 +145,7 @@ class Phases:
             failures=tuple(self.failures),
             output=tuple(Section(title=title, text=text) for title, text in self.output.items()),
             snapshot=note.snapshot if outcome in BAD else None,
+            figures=self.figures,
         )
 
 
