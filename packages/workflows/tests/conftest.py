@@ -1,6 +1,7 @@
 """What the tests of a bill share: DuckDB in memory, a way to write a bill, and the third-party bills."""
 
 import csv
+import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from netra_fixtures import IsolatedEnvironment, PostgresEndpoint, RedisEndpoint
 from netra_workflows import Bills
 
-from .installation import Installation, WorkerProcess, end, installed, start_worker
+from .installation import (
+    GatewayProcess,
+    Installation,
+    WorkerProcess,
+    end,
+    installed,
+    start_gateway,
+    start_worker,
+)
 
 WriteBill = Callable[..., Path]
 
@@ -36,9 +45,11 @@ def bills() -> Iterator[Bills]:
         yield bills
 
 
-def written(path: Path, *rows: Mapping[str, str], without: tuple[str, ...] = ()) -> Path:
+def written(
+    path: Path, *rows: Mapping[str, str], without: tuple[str, ...] = (), more: tuple[str, ...] = ()
+) -> Path:
     """Write a FOCUS bill of rows that each say only what differs from an ordinary hour of usage."""
-    columns = [column for column in ROW if column not in without]
+    columns = [*(column for column in ROW if column not in without), *more]
     with path.open("w", encoding="utf-8", newline="") as text:
         writer = csv.DictWriter(text, columns, extrasaction="ignore")
         writer.writeheader()
@@ -50,8 +61,8 @@ def written(path: Path, *rows: Mapping[str, str], without: tuple[str, ...] = ())
 def write_bill(tmp_path: Path) -> WriteBill:
     """Write a bill into the test's folder."""
 
-    def write(*rows: Mapping[str, str], name: str = "bill.csv", without: tuple[str, ...] = ()) -> Path:
-        return written(tmp_path / name, *rows, without=without)
+    def write(*rows: Mapping[str, str], name: str = "bill.csv", **columns: tuple[str, ...]) -> Path:
+        return written(tmp_path / name, *rows, **columns)
 
     return write
 
@@ -82,4 +93,17 @@ async def worker_process(
 
     yield start
     for worker in started:
-        await end(worker)
+        await end(worker.process)
+
+
+@pytest.fixture
+async def gateway_process(
+    installation: Installation, environment: IsolatedEnvironment, postgres_endpoint: PostgresEndpoint,
+    redis_endpoint: RedisEndpoint, namespace: str, tmp_path: Path,
+) -> AsyncIterator[GatewayProcess]:  # fmt: skip
+    """A gateway in a process of its own, to kill and to start again."""
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps(installation.keys.jwks()))
+    gateway = await start_gateway(environment, postgres_endpoint, redis_endpoint, namespace, keys)
+    yield gateway
+    await end(gateway.process)

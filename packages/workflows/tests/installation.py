@@ -9,9 +9,9 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from pydantic import SecretBytes, SecretStr
 from redis.asyncio import Redis
@@ -23,7 +23,6 @@ from netra_auth import (
     Access,
     AccessTokens,
     Accounts,
-    FollowPolicy,
     KeyRing,
     PasswordHasher,
     PasswordPolicy,
@@ -37,7 +36,6 @@ from netra_auth import (
     SignedIn,
     SigningKey,
     TenantId,
-    TokenPolicy,
     TokenRefused,
     Verifier,
 )
@@ -56,7 +54,8 @@ from netra_sessions import UserId as ScreenUser
 from netra_sessions.events import START
 from netra_workflows import Archive, Collaboration, CostOptimization, Record, collaboration_policy
 
-PATIENCE: Final = timedelta(seconds=30)  # a busy machine is no outage
+from .verifying import FOLLOWING, PATIENCE, TOKENS
+
 PASSWORD: Final = SecretStr("correct horse battery staple")
 POLICY: Final = AgentsPolicy(deadline=PATIENCE)
 
@@ -68,9 +67,9 @@ class Screen:
         self._client = client
         self.seen: list[Any] = []
 
-    async def until(self, told: Callable[[Any], bool]) -> Any:
+    async def until(self, told: Callable[[Any], bool], seconds: float = 60) -> Any:
         """Look on until something is told, and return it."""
-        async with within(seconds=60):
+        async with within(seconds=seconds):
             while True:
                 event = await self._client.next()
                 self.seen.append(event)
@@ -107,25 +106,42 @@ class WorkerProcess:
         await self.process.wait()
 
 
+class GatewayProcess:
+    """`netra-gateway`: a user's screen hangs on it, at one address however often it is started."""
+
+    def __init__(self, environment: IsolatedEnvironment) -> None:
+        self._environment = environment
+        self.uri = ""
+
+    async def start(self) -> None:
+        """Start it, and come back once it is ready."""
+        self.process, told = await ready(self._environment, "netra-gateway")
+        self.uri = told["uri"]
+        self._environment.set("NETRA_GATEWAY_PORT", str(urlsplit(self.uri).port))
+
+    async def kill(self) -> None:
+        """End it as a crash does: nobody is told goodbye."""
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
+
 class Installation:
     """The platform: what its parts are made with, and what is entered of them."""
 
     def __init__(self, opened: AsyncExitStack, stores: dict[str, Any], folder: Path) -> None:
         self._opened, self._stores = opened, stores
         self.engine: AsyncEngine = stores["engine"]
-        tokens = TokenPolicy(issuer="https://auth.example.com", audience="netra", lifetime=timedelta(hours=1))
-        keys = KeyRing(SigningKey.generate())
-        following = FollowPolicy(deadline=PATIENCE)
-        self.revocations = Revocations(**stores, policy=tokens, deadline=PATIENCE)
+        self.keys = keys = KeyRing(SigningKey.generate())
+        self.revocations = Revocations(**stores, policy=TOKENS, deadline=PATIENCE)
         self.access = Access(
             engine=self.engine, policy=collaboration_policy(), revocations=self.revocations, deadline=PATIENCE
         )
-        signer = AccessTokens(keys=keys, policy=tokens)
+        signer = AccessTokens(keys=keys, policy=TOKENS)
         self._refresh = RefreshTokens(
             engine=self.engine, roles=self.access, revocations=self.revocations, access_tokens=signer,
             policy=RefreshPolicy(deadline=PATIENCE),
         )  # fmt: skip
-        self._verifier = Verifier(**stores, keys=keys, policy=tokens, following=following)
+        self._verifier = Verifier(**stores, keys=keys, policy=TOKENS, following=FOLLOWING)
         self._sessions = Sessions(**stores, policy=SessionPolicy(deadline=PATIENCE))
         redis = {"redis": stores["redis"], "namespace": stores["namespace"]}
         self.publisher = Publisher(**redis, policy=HistoryPolicy(deadline=PATIENCE))
@@ -159,8 +175,14 @@ class Installation:
         for part in (self._verifier, self._sessions, self.publisher, self._gateway, self.runs):
             await enter(part)
 
-    async def person(self, name: str, tenant: str, role: Role = Role.SUPER_ADMIN) -> Person:
-        """Register somebody, give them their role, sign them in and open their screen; a tenant's first founds it."""
+    async def person(
+        self, name: str, tenant: str, role: Role = Role.SUPER_ADMIN, *, uri: str | None = None
+    ) -> Person:
+        """Register somebody, give them their role, sign them in and open their screen; a tenant's first founds it.
+
+        Args:
+            uri: the gateway of their screen; the one of this process unless given.
+        """
         own = TenantId(tenant)
         email = f"{name}@{tenant}.example.com"
         account = await self._accounts.register(email, PASSWORD, tenant=own)
@@ -175,7 +197,7 @@ class Installation:
         token = grant.access_token.get_secret_value()
         principal = self._verifier.verify(token)
         self._founders.setdefault(tenant, principal)
-        client = RealtimeClient(self._gateway.uri, lambda: token, after=START)
+        client = RealtimeClient(uri or self._gateway.uri, lambda: token, after=START)
         return Person(principal, Screen(await self._opened.enter_async_context(client)))
 
     async def rows(self, sql: str, **values: Any) -> list[Any]:
@@ -196,10 +218,23 @@ async def installed(
         yield installation
 
 
+async def ready(environment: IsolatedEnvironment, *program: str) -> tuple[Process, dict[str, Any]]:
+    """Start one of the commands that operators use, and give it with its first line once it is ready."""
+    command = Path(sys.executable).with_name(program[0])
+    process = await asyncio.create_subprocess_exec(
+        command, *program[1:], stdout=PIPE, env=environment.for_process()
+    )
+    assert process.stdout is not None
+    async with within(seconds=60):
+        line = json.loads(await process.stdout.readline())
+    assert line["event"] == "ready", line
+    return process, line
+
+
 async def start_worker(
     environment: IsolatedEnvironment, postgres: PostgresEndpoint, redis: RedisEndpoint, namespace: str, folder: Path
 ) -> WorkerProcess:  # fmt: skip
-    """Start a worker by the command that operators use, and give it once it is ready."""
+    """Start a worker, and give it once it is ready."""
     told = {
         "AGENTS_DATABASE_URL": postgres.url(), "AGENTS_REDIS_URL": redis.url, "AGENTS_NAMESPACE": namespace,
         "AGENTS_EQUIPMENT": "netra_workflows.equipment:equipment", "AGENTS_POLICY__DEADLINE": "PT30S",
@@ -207,18 +242,28 @@ async def start_worker(
     }  # fmt: skip
     for name, value in told.items():
         environment.set(f"NETRA_{name}", value)
-    process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("netra-agents")), "worker", stdout=PIPE, env=environment.for_process()
-    )  # fmt: skip
-    assert process.stdout is not None
-    async with within(seconds=60):
-        line = await process.stdout.readline()
-    assert json.loads(line)["event"] == "ready", line
+    process, _ = await ready(environment, "netra-agents", "worker")
     return WorkerProcess(process)
 
 
-async def end(worker: WorkerProcess) -> None:
-    """End a worker that a test left."""
-    if worker.process.returncode is None:
-        os.kill(worker.process.pid, signal.SIGKILL)
-    await worker.process.communicate()
+async def start_gateway(
+    environment: IsolatedEnvironment, postgres: PostgresEndpoint, redis: RedisEndpoint, namespace: str, keys: Path
+) -> GatewayProcess:  # fmt: skip
+    """Start a gateway on a free port, with the public keys in a file."""
+    told = {
+        "DATABASE_URL": postgres.url(), "REDIS_URL": redis.url, "NAMESPACE": namespace, "PORT": "0",
+        "AUTHENTICATION": "verifying:authentication", "KEYS_FILE": str(keys), "POLICY__DEADLINE": "PT30S",
+    }  # fmt: skip
+    for name, value in told.items():
+        environment.set(f"NETRA_GATEWAY_{name}", value)
+    environment.set("PYTHONPATH", str(Path(__file__).parent))
+    gateway = GatewayProcess(environment)
+    await gateway.start()
+    return gateway
+
+
+async def end(process: Process) -> None:
+    """End a process that a test left."""
+    if process.returncode is None:
+        os.kill(process.pid, signal.SIGKILL)
+    await process.communicate()

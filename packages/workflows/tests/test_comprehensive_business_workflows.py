@@ -53,11 +53,11 @@ async def uploaded(installation: Installation, person: Person, paths: list[Path]
         await installation.archive.upload(person.principal, path.name, path)
 
 
-async def finished(installation: Installation, person: Person, run: Any) -> Report:
+async def finished(installation: Installation, person: Person, run: Any, seconds: float = 60) -> Report:
     """Look on until the run's end is on the person's screen, and return what they are told."""
     ends = ("agent_completed", "agent_failed")
     if not {*ends} & {*person.screen.kinds(run)}:
-        await person.screen.until(lambda event: event.run == str(run) and event.kind in ends)
+        await person.screen.until(lambda event: event.run == str(run) and event.kind in ends, seconds)
     return await installation.optimization.told(person.principal, run, within=SOON)
 
 

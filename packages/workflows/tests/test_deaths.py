@@ -1,4 +1,4 @@
-"""A user whose worker dies in the middle is told the same as if nothing had happened, only a little later."""
+"""A user whose worker or gateway dies in the middle is told the same as if nothing had happened, a little later."""
 
 import asyncio
 import random
@@ -13,16 +13,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_agents.roles import Report
 from netra_fixtures import Goal, Tier, business_value, eventually
+from netra_sessions.events import Gap
 
-from .installation import Installation, Person, WorkerProcess
+from .installation import GatewayProcess, Installation, Person, WorkerProcess
 from .test_comprehensive_business_workflows import finished, generated, hold_events, hold_savings, uploaded
 
 pytestmark = business_value(
     tier=Tier.FREE, goals={Goal.STABILITY, Goal.RETENTION},
-    impact="a machine that is lost costs nobody the result, and nothing is counted twice",
+    impact="a machine that is lost costs nobody the result, and nothing is counted or shown twice",
 )  # fmt: skip
 
 StartWorker = Callable[[], Coroutine[Any, Any, WorkerProcess]]
+QUESTION = "What can we save?"
 EVENTS = 21  # so many come before the end of a run over two bills
 HELD = (
     "bill",
@@ -65,19 +67,17 @@ async def stored(installation: Installation, run: Any) -> list[list[tuple[Any, .
     return [[tuple(row) for row in await installation.rows(table, run=run)] for table in tables]
 
 
+async def shown(person: Person, run: Any, events: int) -> None:
+    """Look on until so many events of a run are on the screen."""
+    await person.screen.until(lambda _: len(person.screen.kinds(run)) >= events)
+
+
 async def killed(
     installation: Installation, alice: Person, workers: list[WorkerProcess], *, after: int
 ) -> tuple[Any, Report]:
     """Begin a run, kill who carries it once the screen shows *after* events of it, and wait for its end."""
-    run = await installation.optimization.begin(alice.principal, "What can we save?")
-    shown = 0
-
-    def enough(event: Any) -> bool:
-        nonlocal shown
-        shown += event.run == str(run)
-        return shown >= after
-
-    await alice.screen.until(enough)
+    run = await installation.optimization.begin(alice.principal, QUESTION)
+    await shown(alice, run, after)
     await kill_carrier(installation, run, workers)
     return run, await finished(installation, alice, run)
 
@@ -90,10 +90,8 @@ async def held_up(engine: AsyncEngine, table: str) -> AsyncIterator[None]:
         yield
 
 
-async def killed_in(
-    installation: Installation, alice: Person, workers: list[WorkerProcess], table: str
-) -> tuple[Any, Report]:
-    """Begin a run, kill who carries it while it waits for the table, and wait for its end."""
+async def needed(installation: Installation, table: str) -> None:
+    """Wait until a tool waits for a table that is held up."""
 
     async def waiting() -> None:
         assert await installation.rows(
@@ -101,30 +99,78 @@ async def killed_in(
             table=f"workflows.{table}",
         )
 
+    await eventually(waiting, seconds=30)
+
+
+async def killed_in(
+    installation: Installation, alice: Person, workers: list[WorkerProcess], table: str
+) -> tuple[Any, Report]:
+    """Begin a run, kill who carries it while it waits for the table, and wait for its end."""
     async with held_up(installation.engine, table):
-        run = await installation.optimization.begin(alice.principal, "What can we save?")
-        await eventually(waiting, seconds=30)
+        run = await installation.optimization.begin(alice.principal, QUESTION)
+        await needed(installation, table)
         await kill_carrier(installation, run, workers)
     return run, await finished(installation, alice, run)
 
 
-async def test_a_run_whose_worker_is_killed_comes_to_the_same(
-    installation: Installation, worker_process: StartWorker, tmp_path: Path, rng: random.Random
-) -> None:
-    """Findings, rows, plan, report and the number of tool calls are those of a run that nobody disturbed."""
+async def gateway_killed(
+    installation: Installation, alice: Person, gateway: GatewayProcess, events: int
+) -> Any:
+    """Begin a run, and kill the gateway once the screen shows so many events of it; another starts at once."""
+    run = await installation.optimization.begin(alice.principal, QUESTION)
+    await shown(alice, run, events)
+    await gateway.kill()
+    await gateway.start()
+    return run
+
+
+async def gateway_killed_in(
+    installation: Installation, alice: Person, gateway: GatewayProcess, table: str
+) -> Any:
+    """Begin a run, kill the gateway while a tool waits for the table, and start another when the run is over."""
+
+    async def over() -> None:
+        assert await installation.rows(
+            "select 1 from agents.run where id = :run and state = 'completed'", run=run
+        )
+
+    async with held_up(installation.engine, table):
+        run = await installation.optimization.begin(alice.principal, QUESTION)
+        await needed(installation, table)
+        await gateway.kill()
+    await eventually(over, seconds=60)
+    await gateway.start()
+    return run
+
+
+def hold_once(person: Person, run: Any) -> None:
+    """Hold that no event of a run is missing on the screen, none is there twice, and each follows the one before."""
+    hold_events(person, run)
+    assert not any(isinstance(event, Gap) for event in person.screen.seen)
+    events = [event for event in person.screen.seen if event.run == str(run)]
+    assert len({event.event_id for event in events}) == len(events)
+    assert [event.previous for event in events[1:]] == [event.id for event in events[:-1]]
+
+
+async def test_a_run_whose_worker_or_gateway_is_killed_comes_to_the_same(
+    installation: Installation, worker_process: StartWorker, gateway_process: GatewayProcess, tmp_path: Path,
+    rng: random.Random,
+) -> None:  # fmt: skip
+    """One run loses its worker, the other one the gateway before the screen: both are stored and shown alike."""
     starting = [asyncio.create_task(worker_process()) for _ in range(2)]
-    alice = await installation.person("alice", "acme")
+    alice = await installation.person("alice", "acme", uri=gateway_process.uri)
     paths = generated(tmp_path, 1, 2, rows=500)
     await uploaded(installation, alice, paths)
     workers = [await one for one in starting]
 
     run, report = await killed_in(installation, alice, workers, rng.choice(HELD))
-    other = await installation.optimization.begin(alice.principal, "What can we save?")
-    undisturbed = await finished(installation, alice, other)
+    other = await gateway_killed_in(installation, alice, gateway_process, rng.choice(HELD))
+    unseen = await finished(installation, alice, other)
 
     assert len(workers) == 1
-    assert report == undisturbed
+    assert report == unseen
     assert await stored(installation, run) == await stored(installation, other)
+    hold_once(alice, other)
     hold_events(alice, run)
     await hold_savings(installation, alice, run, paths, report)
 
@@ -153,3 +199,29 @@ async def test_a_run_comes_to_the_same_whenever_its_worker_is_killed(
         assert report == runs[0][1]
         assert await stored(installation, run) == expected
         hold_events(alice, run)
+
+
+@pytest.mark.soak
+async def test_a_run_is_seen_once_whenever_its_gateway_is_killed(
+    installation: Installation, worker_process: StartWorker, gateway_process: GatewayProcess, tmp_path: Path
+) -> None:
+    """A gateway dies in each tool, and after the first event, the second, and so on; the screen never differs."""
+    starting = asyncio.create_task(worker_process())
+    alice = await installation.person("alice", "acme", uri=gateway_process.uri)
+    await uploaded(installation, alice, generated(tmp_path, 1, 2, rows=500))
+    await starting
+
+    runs = []
+    for place in (*HELD, *range(1, EVENTS + 1)):
+        if isinstance(place, int):
+            run = await gateway_killed(installation, alice, gateway_process, place)
+        else:
+            run = await gateway_killed_in(installation, alice, gateway_process, place)
+        runs.append((run, await finished(installation, alice, run)))
+
+    expected, kinds = await stored(installation, runs[0][0]), alice.screen.kinds(runs[0][0])
+    for run, report in runs:
+        assert report == runs[0][1]
+        assert await stored(installation, run) == expected
+        assert alice.screen.kinds(run) == kinds
+        hold_once(alice, run)
