@@ -17,6 +17,7 @@ from netra_workflows.inventory import InventoryFinding
 from netra_workflows.model import (
     Anomaly,
     CommitmentUse,
+    ContractUse,
     Coverage,
     Finding,
     Frozen,
@@ -46,6 +47,7 @@ class Analysis(Frozen):
     findings: tuple[Finding, ...]
     totals: tuple[Total, ...]
     commitments: tuple[CommitmentUse, ...]
+    contracts: tuple[ContractUse, ...]
     plans: tuple[CommitmentPlan, ...]
     coverage: tuple[Coverage, ...]
     tagging: tuple[Tagging, ...]
@@ -99,6 +101,7 @@ def analyse(
         findings=tuple(sorted(findings, key=_rank)),
         totals=bills.totals(),
         commitments=tuple(commitments),
+        contracts=tuple(run.contracts()),
         plans=tuple(plans),
         coverage=tuple(Coverage(**row) for row in run.read("coverage", "provider", "programme", "currency")),
         tagging=tuple(Tagging(**row) for row in run.read("tagging", "provider", "currency")),
@@ -125,6 +128,7 @@ class _Run:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
+        self._names = dict(connection.execute("select source_id, name from source").fetchall())
 
     def make(self, name: str, query: str) -> None:
         self._connection.execute(f"create or replace temp table {name} as {sql(f'analysis/{query}')}")
@@ -202,13 +206,26 @@ class _Run:
         ]
         self._fill("planned", "meter_id ubigint; currency varchar; region varchar", rows)
 
+    def contracts(self) -> Iterator[ContractUse]:
+        """Join what contracts agree on to the rows that use it."""
+        self.make("link", "links")
+        rows: dict[tuple[str, str], list[Rows]] = defaultdict(list)
+        for row in self.read("contract_rows", "commitment", "currency", "source_id"):
+            rows[row["commitment"], row["currency"]].append(self._rows(row))
+        for row in self.read("contracts", "contract", "commitment", "currency"):
+            yield ContractUse(**row, rows=tuple(rows[row["commitment"], row["currency"]]))
+
+    def _rows(self, row: Mapping[str, Any]) -> Rows:
+        """Name the rows of one source."""
+        name = self._names[row["source_id"]]
+        return Rows.model_construct(source=name, records=tuple(sorted(row["records"])))
+
     def findings(self, plans: Sequence[CommitmentPlan]) -> Iterator[Finding]:
         """Put together what each rule found in each account."""
-        names = dict(self._connection.execute("select source_id, name from source").fetchall())
         proofs: dict[tuple[Any, ...], list[Rows]] = defaultdict(list)
         for row in self.read("rows", "precedence", "provider", "account", "currency", "source_id"):
-            rows = Rows.model_construct(source=names[row["source_id"]], records=tuple(sorted(row["records"])))
-            proofs[row["precedence"], row["provider"], row["account"], row["currency"]].append(rows)
+            key = row["precedence"], row["provider"], row["account"], row["currency"]
+            proofs[key].append(self._rows(row))
         nets: dict[tuple[Any, ...], list[dict[str, Any]]] = defaultdict(list)
         for net in sorted(self._connection.execute("select * from net").fetchall()):
             nets[net[:4]].append(dict(zip(_NET, net, strict=True)))

@@ -209,6 +209,8 @@ class Bills:
             raise MixedCurrencies(name, mixed[0])
         self.connection.execute(sql("read/meters"))
         self.connection.execute(sql("read/charges"), {"source": source})
+        if "ContractApplied" in present:
+            self.connection.execute(sql("read/applied"), {"source": source})
 
     def _renumber(self, path: Path) -> dict[int, str]:
         """Give the rows that are no CSV, by record, with why; the rows after them are counted anew."""

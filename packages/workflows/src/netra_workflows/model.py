@@ -1,6 +1,6 @@
 """What a bill becomes: totals, refusals, findings; frozen, with exact decimals."""
 
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -134,6 +134,35 @@ class CommitmentUse(Frozen):
         """The used part, 0 to 1; None where nothing was due."""
         whole = self.used + self.unused
         return self.used / whole if whole else None
+
+
+class ContractUse(Frozen):
+    """What of one commitment of a contract the bills show as used, in amortised cost, and by which rows.
+
+    `cost` is what was agreed on for all of `started` to `ended`; None, as those, where the contract tells none.
+    """
+
+    contract: str
+    commitment: str
+    kind: str
+    currency: str
+    cost: Decimal | None
+    started: datetime | None
+    ended: datetime | None
+    used: Decimal
+    unused: Decimal
+    rows: tuple[Rows, ...]
+
+    @property
+    def utilisation(self) -> Decimal | None:
+        """The used part of what was due so far, 0 to 1; None where nothing was due."""
+        whole = self.used + self.unused
+        return self.used / whole if whole else None
+
+    @property
+    def coverage(self) -> Decimal | None:
+        """The part of what was agreed on that was used so far; above 1 where more was; None where no cost was told."""
+        return self.used / self.cost if self.cost else None
 
 
 class Coverage(Frozen):

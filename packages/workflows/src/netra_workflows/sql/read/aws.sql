@@ -38,7 +38,7 @@ select
     case
         when LineItemType in ('SavingsPlanCoveredUsage', 'DiscountedUsage') then 'Used'
     end as CommitmentDiscountStatus,
-    cast(null as varchar) as CommitmentProgramEligibilityDetails, Tags as Tags,
+    cast(null as varchar) as CommitmentProgramEligibilityDetails, cast(null as varchar) as ContractApplied, Tags as Tags,
     InstanceType as InstanceType
 from raw left join mapped
     on mapped.format = 'aws' and mapped.focus_column = 'ChargeCategory' and mapped.found = raw.LineItemType

@@ -29,7 +29,7 @@ select
         when ChargeType in ('UnusedReservation', 'UnusedSavingsPlan') then 'Unused'
         when Benefit is not null and coalesce(ChargeType, 'Usage') = 'Usage' then 'Used'
     end as CommitmentDiscountStatus,
-    cast(null as varchar) as CommitmentProgramEligibilityDetails, braced(raw.Tags) as Tags,
+    cast(null as varchar) as CommitmentProgramEligibilityDetails, cast(null as varchar) as ContractApplied, braced(raw.Tags) as Tags,
     coalesce(
         member(braced(AdditionalInfo), '$.ServiceType'), member(braced(AdditionalInfo), '$.servicetype')
     ) as InstanceType

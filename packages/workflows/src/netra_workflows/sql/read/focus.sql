@@ -12,6 +12,7 @@ select
     SkuPriceDetails as SkuPriceDetails, CommitmentDiscountId as CommitmentDiscountId,
     CommitmentDiscountType as CommitmentDiscountType,
     CommitmentDiscountStatus as CommitmentDiscountStatus,
-    CommitmentProgramEligibilityDetails as CommitmentProgramEligibilityDetails, Tags as Tags,
+    CommitmentProgramEligibilityDetails as CommitmentProgramEligibilityDetails,
+    ContractApplied as ContractApplied, Tags as Tags,
     cast(null as varchar) as InstanceType
 from raw

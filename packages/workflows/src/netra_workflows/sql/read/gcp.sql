@@ -30,6 +30,6 @@ select
     coalesce(Region, "Location") as RegionId, coalesce(Resource, ResourceName) as ResourceId, Service as ServiceName, cast(null as varchar) as SkuPriceDetails,
     cast(null as varchar) as CommitmentDiscountId, cast(null as varchar) as CommitmentDiscountType,
     cast(null as varchar) as CommitmentDiscountStatus,
-    cast(null as varchar) as CommitmentProgramEligibilityDetails, Labels as Tags,
+    cast(null as varchar) as CommitmentProgramEligibilityDetails, cast(null as varchar) as ContractApplied, Labels as Tags,
     cast(null as varchar) as InstanceType
 from costs

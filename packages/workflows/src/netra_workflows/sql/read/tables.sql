@@ -14,6 +14,7 @@ create table charge (
     quantity decimal(38, 18), region varchar, resource varchar, commitment varchar,
     commitment_kind varchar, commitment_status varchar, eligible varchar, tagged boolean
 );
+create table applied (source_id integer, record bigint, commitment varchar, cost decimal(38, 18));
 create table contract (
     source_id integer, record bigint, contract varchar, commitment varchar, kind varchar, cost decimal(38, 18),
     currency varchar, started timestamp, ended timestamp

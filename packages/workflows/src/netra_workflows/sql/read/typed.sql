@@ -18,7 +18,7 @@ select
     coalesce(period, date_trunc('month', started)) as period_start, started, ended, ChargeCategory as category,
     ChargeClass is not null as correction, billed, effective, quantity, RegionId as region,
     ResourceId as resource, CommitmentDiscountId as commitment, CommitmentDiscountType as commitment_kind,
-    CommitmentDiscountStatus as commitment_status, CommitmentProgramEligibilityDetails as eligible,
+    CommitmentDiscountStatus as commitment_status, CommitmentProgramEligibilityDetails as eligible, ContractApplied as applied,
     coalesce(tags_are in ('OBJECT', 'ARRAY'), false) and Tags not in ('{}', '[]') as tagged,
     Tags is not null and tags_are is null as odd_tags,
     starts_with(BilledCost, '$') or starts_with(BilledCost, '-$') as odd_amount,
