@@ -47,7 +47,7 @@ class Analysis(Frozen):
     findings: tuple[Finding, ...]
     totals: tuple[Total, ...]
     commitments: tuple[CommitmentUse, ...]
-    contracts: tuple[ContractUse, ...]
+    contracts: tuple[ContractUse, ...] = ()
     plans: tuple[CommitmentPlan, ...]
     coverage: tuple[Coverage, ...]
     tagging: tuple[Tagging, ...]
@@ -261,7 +261,7 @@ def _finding(
         billed=billed,
         at_stake=at_stake,
         saving=saving,
-        why=_why(rule, nets),
+        why=_why(rule, nets, plan),
     )
 
 
@@ -271,12 +271,17 @@ def _saving(rule: str, net: Mapping[str, Any]) -> Decimal:
     return Decimal(net["billed"]) * Decimal(net["rate"])
 
 
-def _why(rule: Rule, nets: Sequence[Mapping[str, Any]]) -> str:
+def _why(rule: Rule, nets: Sequence[Mapping[str, Any]], plan: CommitmentPlan | None) -> str:
+    """Say by which rule, how much it saves, and which of the rates are assumed."""
     rates = sorted({Decimal(net["rate"]).normalize() for net in nets})
     told = f"{rule.title} ({rule.published})"
-    if rule.id in ("unused_commitment", "commitment_plan") or not any(rates):
+    if rule.precedence == _PRECEDENCE_OF_PLAN and plan is not None:
+        offers = sorted({f"{one.programme} ({one.basis})" for one in plan.commitments})
+        return f"{told}; {', '.join(offers)}"
+    if rule.id == "unused_commitment" or not any(rates):
         return told
-    return f"{told}; saves {' or '.join(f'{rate * 100:f}' for rate in rates)} %"
+    saves = f"{told}; saves {' or '.join(f'{rate * 100:f}' for rate in rates)} %"
+    return f"{saves}, assumed: {rule.assumed}" if rule.assumed else saves
 
 
 def _days(demand: Demand) -> Decimal:

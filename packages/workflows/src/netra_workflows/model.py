@@ -90,6 +90,7 @@ class Rule(Frozen):
     precedence: int = Field(description="the lowest takes a row that several rules would take")
     action: str
     risk: str
+    assumed: str = Field(default="", description="what its saving rests on that no source of ours publishes")
 
 
 class Rows(Frozen):

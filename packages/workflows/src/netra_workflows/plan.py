@@ -24,7 +24,10 @@ LEAST: Final = 1e-6
 
 
 class Offer(Frozen):
-    """A commitment that a provider sells: for one kind of machine or for all of its machines."""
+    """A commitment that a provider sells: for one kind of machine or for all of its machines.
+
+    `basis` is where the discount is from; one that no source of ours publishes begins with `assumed:`.
+    """
 
     provider: str
     programme: str
@@ -40,6 +43,7 @@ class Commitment(Frozen):
     programme: str
     kind: str | None
     an_hour: Decimal
+    basis: str = ""
 
 
 class Proof(Frozen):
@@ -197,7 +201,7 @@ class _Problem:
         """Say it in money an hour."""
         commitments, covered = [], set()
         if self._all and x[0] > LEAST:
-            commitments.append(Commitment(programme=self._all.programme, kind=None, an_hour=_money(x[0])))
+            commitments.append(_bought(self._all, None, x[0]))
             covered |= set(self.demand.units)
         bought: dict[str, float] = defaultdict(float)
         for (kind, _, _), amount in zip(self.levels, x[1 + self.slots :], strict=True):
@@ -205,9 +209,7 @@ class _Problem:
         for kind, machines in bought.items():
             if self._kind and machines > LEAST:
                 an_hour = machines * self.demand.price[kind] * (1 - float(self._kind.discount))
-                commitments.append(
-                    Commitment(programme=self._kind.programme, kind=kind, an_hour=_money(an_hour))
-                )
+                commitments.append(_bought(self._kind, kind, an_hour))
                 covered.add(kind)
         return CommitmentPlan(
             provider=self.demand.provider,
@@ -219,6 +221,10 @@ class _Problem:
             covered=tuple(sorted(covered)),
             proof=proof,
         )
+
+
+def _bought(offer: Offer, kind: str | None, an_hour: float) -> Commitment:
+    return Commitment(programme=offer.programme, kind=kind, an_hour=_money(an_hour), basis=offer.basis)
 
 
 def _money(amount: float) -> Decimal:
