@@ -17,6 +17,9 @@ from netra_workflows.files import MAX_LINE_BYTES, digest, is_parquet, peek, plac
 from netra_workflows.model import Format, Ingested, Refusal, Total
 
 LISTED: Final = 1000
+_PIECE_BYTES: Final = (
+    8 << 20
+)  # what one thread reads at a time: with DuckDB's own 32 MB, one waits for the other
 NULLS: Final = "'', 'NULL', 'null', 'None'"  # FOCUS allows an empty cell only; publishers write words too
 _GLOB: Final = re.compile(r"([*?\[])")
 _UNREADABLE: Final = (
@@ -25,6 +28,9 @@ _UNREADABLE: Final = (
     duckdb.OutOfMemoryException,
     duckdb.DataError,
 )
+# Read without a join, rows come into a table as they stand in the file: its own row ids, from 0 outside a transaction,
+# number them on all threads; a window function would on one.
+_IN_ORDER: Final = (Format.FOCUS, Format.CONTRACTS)
 _NESTED: Final = ("MAP", "STRUCT", "UNION")
 _NOTES: Final = (
     "dates with slashes, read as month/day/year",
@@ -110,21 +116,27 @@ class Bills:
             raise BillKnown(name, before[0])
         known = recognise(name, header)
         [[source]] = self.connection.execute("select coalesce(max(source_id), 0) + 1 from source").fetchall()
-        self.connection.execute("begin")
         try:
             self._stage(path, name, header, known, columnar=columnar, short=short)
-            broken = {} if columnar else self._renumber(path)
-            self._hold(source, name, path, known, sha256)
-            refused = self._refuse(source, path, broken, columnar=columnar)
-            report = self._report(source, name, known, sha256, refused)
-            self.connection.execute("commit")
+            with self._all_or_nothing():
+                broken = {} if columnar else self._renumber(path)
+                self._hold(source, name, path, known, sha256)
+                refused = self._refuse(source, path, broken, columnar=columnar)
+                return self._report(source, name, known, sha256, refused)
         except _UNREADABLE as error:
-            self.connection.execute("rollback")
             raise BillUnreadable(name, _told(error)) from error
+        finally:
+            self.connection.execute("drop table if exists kept")  # what analyses it needs the room
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        self.connection.execute("begin")
+        try:
+            yield
         except BaseException:
             self.connection.execute("rollback")
             raise
-        return report
+        self.connection.execute("commit")
 
     def refusals(self, source: str) -> Iterator[Refusal]:
         """Give every refused row of a source, by line."""
@@ -150,7 +162,7 @@ class Bills:
     def _stage(
         self, path: Path, name: str, header: Sequence[str], known: Recognised, *, columnar: bool, short: bool
     ) -> None:
-        """Read the file into the table `staged`: typed values, each row with its fault or none."""
+        """Read the file into what is called `staged`: typed values, each row with its fault or none."""
         if columnar:
             reading, cells = self._parquet(path)
         else:
@@ -166,7 +178,9 @@ class Bills:
             ]
             chosen.append(_any_tag(own))
             tags = 0 if own else None
-        raw = f"select row_number() over () as record, {', '.join(chosen)} from {reading}"  # nosec B608
+        in_order = known.format in _IN_ORDER
+        number = "0" if in_order else "row_number() over ()"
+        raw = f"select {number} as record, {', '.join(chosen)} from {reading}"  # nosec B608
         text = sql(f"read/{known.format}")
         if known.format is not Format.CONTRACTS:
             currency = known.places.get("BillingCurrency" if known.format is Format.FOCUS else "Currency")
@@ -174,10 +188,11 @@ class Bills:
             text = text.replace("{currency_told}", str(currency is not None).lower())
             if tags is None:
                 text = f"select * replace (cast(null as boolean) as tagged) from ({text})"  # nosec B608
-        for leftover in ("staged", "rejected", "rejected_scans"):
+        for leftover in ("rejected", "rejected_scans"):
             self.connection.execute(f"drop table if exists {leftover}")
-        staged = f"create temp table staged as with raw as ({raw}) select * from ({text})"  # nosec B608
-        self.connection.execute(staged)
+        self.connection.execute(f"create temp table kept as with raw as ({raw}) select * from ({text})")  # nosec B608
+        place = " replace (rowid + 1 as record)" if in_order else ""
+        self.connection.execute(f"create or replace temp view staged as select *{place} from kept")  # nosec B608
 
     def _parquet(self, path: Path) -> tuple[str, list[str]]:
         rows = self.connection.execute(f"describe select * from read_parquet({_file(path)})").fetchall()  # nosec B608
@@ -226,11 +241,12 @@ class Bills:
         self.connection.execute("create or replace temp table gap (record bigint, shift bigint)")
         fill(self.connection, "gap", ("bigint", "bigint"), gaps)
         self.connection.execute(
-            "create or replace temp table staged as select staged.* replace"
+            "create or replace temp table kept as select staged.* replace"
             " (staged.record + coalesce(shift, 0) as record) from staged asof left join"
             " (select record, max(shift) as shift from gap group by record) as gap"
             " on staged.record >= gap.record"
         )
+        self.connection.execute("create or replace temp view staged as select * from kept")
         return {record: _BROKEN.get(str(kind), "the row is no CSV") for record, kind in rows}
 
     def _refuse(self, source: int, path: Path, broken: Mapping[int, str], *, columnar: bool) -> int:
@@ -272,10 +288,9 @@ class Bills:
         )
 
     def _notes(self, source: int) -> tuple[str, ...]:
-        rows = self.connection.execute(sql("read/notes")).fetchall()
-        counts = [sum(row[place] for row in rows) for place in range(1, len(_NOTES) + 1)]
+        [counts] = self.connection.execute(sql("read/notes")).fetchall()
         notes = [f"{count} rows have {what}" for count, what in zip(counts, _NOTES, strict=True) if count]
-        for provider in sorted(row[0] for row in rows if row[-1]):
+        for (provider,) in self.connection.execute(sql("read/rounded")).fetchall():
             self.connection.execute(
                 "update charge set effective = billed where source_id = ? and category = 'Usage'"
                 " and commitment_status is null and meter_id in (select meter_id from meter where provider = ?)",
@@ -312,7 +327,8 @@ def _csv(path: Path, header: Sequence[str], *, short: bool) -> tuple[str, list[s
     pads = "null_padding = true, parallel = false" if short else "null_padding = false"
     reading = (
         f"read_csv({_file(path)}, auto_detect = false, header = true, delim = ',', quote = '\"', escape = '\"',"
-        f" columns = {{{names}}}, {pads}, max_line_size = {MAX_LINE_BYTES}, store_rejects = true,"
+        f" columns = {{{names}}}, {pads}, max_line_size = {MAX_LINE_BYTES},"
+        f" buffer_size = {_PIECE_BYTES}, store_rejects = true,"
         " rejects_table = 'rejected', rejects_scan = 'rejected_scans', rejects_limit = 0,"
         f" nullstr = [{NULLS}], compression ="
         f" '{'gzip' if _is_gzip(path) else 'none'}')"

@@ -43,11 +43,12 @@ def peek(path: Path) -> Peek:
         BillUnreadable: truncated, corrupt, binary, empty, or with a line of more than a megabyte.
     """
     try:
-        sha256 = digest(path)
         with path.open("rb") as packed:
             compressed = packed.read(2) == b"\x1f\x8b"
+        told = None if compressed else hashlib.sha256()
         with gzip.open(path) if compressed else path.open("rb", buffering=0) as whole:
-            begin = _scanned(path.name, whole)
+            begin = _scanned(path.name, whole, told)
+        sha256 = told.hexdigest() if told else digest(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BillUnreadable(path.name, "its gzip stream is truncated or corrupt") from error
     except OSError as error:
@@ -55,10 +56,12 @@ def peek(path: Path) -> Peek:
     return Peek(*_header(path.name, begin), sha256)
 
 
-def _scanned(bill: str, whole: gzip.GzipFile | io.FileIO) -> bytes:
-    """Read all pieces; give the first megabyte."""
+def _scanned(bill: str, whole: gzip.GzipFile | io.FileIO, told: "hashlib._Hash | None") -> bytes:
+    """Read all pieces once, into the digest too where it is asked for; give the first megabyte."""
     begin, behind = b"", 0
     while piece := whole.read(_PIECE):
+        if told:
+            told.update(piece)
         if len(begin) < _PIECE:
             begin += piece
         if b"\0" in piece:

@@ -2,9 +2,10 @@
 -- 99 where none does. Usage that was paid for on demand, and of commitments what is unused with what was bought; never
 -- credits, refunds, tax.
 select
-    charge.source_id, charge.record, charge.meter_id, charge.account, charge.currency, charge.resource, charge.billed,
+    charge.source_id, charge.record, charge.meter_id, charge.account, charge.currency,
+    coalesce(charge.commitment, charge.resource, '') as resource, charge.billed,
     case when charge.category = 'Usage' and charge.commitment_status is null then 0 else charge.effective end as unused,
-    charge.commitment, charge.day, charge.weekday, charge.started, charge.ended, charge.quantity, charge.region,
+    charge.day, charge.started, charge.ended, charge.quantity, charge.region,
     charge.tagged,
     case
         when waste.commitment is not null then (select precedence from rule where id = 'unused_commitment')

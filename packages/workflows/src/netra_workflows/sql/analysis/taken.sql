@@ -2,7 +2,7 @@
 select
     claim.source_id, claim.record, meter.provider,
     case when claim.precedence < 50 or planned.meter_id is null then claim.account else 'all' end as account,
-    claim.currency, coalesce(claim.commitment, claim.resource, '') as resource, claim.billed, claim.unused, claim.rate,
+    claim.currency, claim.resource, claim.billed, claim.unused, claim.rate,
     case
         when claim.precedence < 50 then claim.precedence
         when planned.meter_id is not null then 50
