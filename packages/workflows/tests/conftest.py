@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,13 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from netra_fixtures import IsolatedEnvironment, PostgresEndpoint, RedisEndpoint
+from netra_fixtures import IsolatedEnvironment, PostgresEndpoint, RedisEndpoint, StartProgram
 from netra_workflows import Bills
 
 from .installation import (
     GatewayProcess,
     Installation,
     WorkerProcess,
-    end,
     installed,
     start_gateway,
     start_worker,
@@ -77,33 +77,21 @@ async def installation(
 
 
 @pytest.fixture
-async def worker_process(
-    environment: IsolatedEnvironment, postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint,
-    namespace: str, tmp_path: Path,
-) -> AsyncIterator[Callable[[], Coroutine[Any, Any, WorkerProcess]]]:  # fmt: skip
-    """Start worker processes; those that are left are ended with the test."""
-    started: list[WorkerProcess] = []
-
-    async def start() -> WorkerProcess:
-        worker = await start_worker(
-            environment, postgres_endpoint, redis_endpoint, namespace, tmp_path / "bills"
-        )
-        started.append(worker)
-        return worker
-
-    yield start
-    for worker in started:
-        await end(worker.process)
+def worker_process(
+    start_program: StartProgram, environment: IsolatedEnvironment, postgres_endpoint: PostgresEndpoint,
+    redis_endpoint: RedisEndpoint, namespace: str, tmp_path: Path,
+) -> Callable[[], Coroutine[Any, Any, WorkerProcess]]:  # fmt: skip
+    """Start worker processes."""
+    told = environment, postgres_endpoint, redis_endpoint, namespace, tmp_path / "bills"
+    return partial(start_worker, start_program, *told)
 
 
 @pytest.fixture
 async def gateway_process(
-    installation: Installation, environment: IsolatedEnvironment, postgres_endpoint: PostgresEndpoint,
-    redis_endpoint: RedisEndpoint, namespace: str, tmp_path: Path,
-) -> AsyncIterator[GatewayProcess]:  # fmt: skip
+    installation: Installation, start_program: StartProgram, environment: IsolatedEnvironment,
+    postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, namespace: str, tmp_path: Path,
+) -> GatewayProcess:  # fmt: skip
     """A gateway in a process of its own, to kill and to start again."""
     keys = tmp_path / "keys.json"
     keys.write_text(json.dumps(installation.keys.jwks()))
-    gateway = await start_gateway(environment, postgres_endpoint, redis_endpoint, namespace, keys)
-    yield gateway
-    await end(gateway.process)
+    return await start_gateway(start_program, environment, postgres_endpoint, redis_endpoint, namespace, keys)

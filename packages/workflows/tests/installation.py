@@ -1,12 +1,7 @@
 """One installation of the platform on the test's own servers: people who are signed in, a gateway, worker processes."""
 
-import asyncio
 import json
-import os
-import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +34,14 @@ from netra_auth import (
     TokenRefused,
     Verifier,
 )
-from netra_fixtures import IsolatedEnvironment, PostgresEndpoint, RedisEndpoint, within
+from netra_fixtures import (
+    IsolatedEnvironment,
+    PostgresEndpoint,
+    Program,
+    RedisEndpoint,
+    StartProgram,
+    within,
+)
 from netra_sessions import (
     Authentication,
     Gateway,
@@ -57,6 +59,7 @@ from netra_workflows import Archive, Collaboration, CostOptimization, Record, co
 from .verifying import FOLLOWING, PATIENCE, TOKENS
 
 PASSWORD: Final = SecretStr("correct horse battery staple")
+EQUIPMENT: Final = ("netra_workflows.equipment", "dbos")
 POLICY: Final = AgentsPolicy(deadline=PATIENCE)
 
 
@@ -97,31 +100,31 @@ class Person:
 class WorkerProcess:
     """`netra-agents worker` with the five agents."""
 
-    def __init__(self, process: Process) -> None:
+    def __init__(self, process: Program) -> None:
         self.process = process
 
     async def kill(self) -> None:
         """End it as a crash does: it has no say in it."""
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         await self.process.wait()
 
 
 class GatewayProcess:
     """`netra-gateway`: a user's screen hangs on it, at one address however often it is started."""
 
-    def __init__(self, environment: IsolatedEnvironment) -> None:
-        self._environment = environment
+    def __init__(self, start_program: StartProgram, environment: IsolatedEnvironment) -> None:
+        self._start_program, self._environment = start_program, environment
         self.uri = ""
 
     async def start(self) -> None:
         """Start it, and come back once it is ready."""
-        self.process, told = await ready(self._environment, "netra-gateway")
+        self.process, told = await ready(self._start_program("netra-gateway"))
         self.uri = told["uri"]
         self._environment.set("NETRA_GATEWAY_PORT", str(urlsplit(self.uri).port))
 
     async def kill(self) -> None:
         """End it as a crash does: nobody is told goodbye."""
-        self.process.send_signal(signal.SIGKILL)
+        self.process.kill()
         await self.process.wait()
 
 
@@ -218,13 +221,9 @@ async def installed(
         yield installation
 
 
-async def ready(environment: IsolatedEnvironment, *program: str) -> tuple[Process, dict[str, Any]]:
+async def ready(starting: Awaitable[Program]) -> tuple[Program, dict[str, Any]]:
     """Start one of the commands that operators use, and give it with its first line once it is ready."""
-    command = Path(sys.executable).with_name(program[0])
-    process = await asyncio.create_subprocess_exec(
-        command, *program[1:], stdout=PIPE, env=environment.for_process()
-    )
-    assert process.stdout is not None
+    process = await starting
     async with within(seconds=60):
         line = json.loads(await process.stdout.readline())
     assert line["event"] == "ready", line
@@ -232,7 +231,8 @@ async def ready(environment: IsolatedEnvironment, *program: str) -> tuple[Proces
 
 
 async def start_worker(
-    environment: IsolatedEnvironment, postgres: PostgresEndpoint, redis: RedisEndpoint, namespace: str, folder: Path
+    start_program: StartProgram, environment: IsolatedEnvironment, postgres: PostgresEndpoint, redis: RedisEndpoint,
+    namespace: str, folder: Path,
 ) -> WorkerProcess:  # fmt: skip
     """Start a worker, and give it once it is ready."""
     told = {
@@ -242,12 +242,13 @@ async def start_worker(
     }  # fmt: skip
     for name, value in told.items():
         environment.set(f"NETRA_{name}", value)
-    process, _ = await ready(environment, "netra-agents", "worker")
+    process, _ = await ready(start_program("netra-agents", "worker", imports=EQUIPMENT))
     return WorkerProcess(process)
 
 
 async def start_gateway(
-    environment: IsolatedEnvironment, postgres: PostgresEndpoint, redis: RedisEndpoint, namespace: str, keys: Path
+    start_program: StartProgram, environment: IsolatedEnvironment, postgres: PostgresEndpoint, redis: RedisEndpoint,
+    namespace: str, keys: Path,
 ) -> GatewayProcess:  # fmt: skip
     """Start a gateway on a free port, with the public keys in a file."""
     told = {
@@ -257,13 +258,6 @@ async def start_gateway(
     for name, value in told.items():
         environment.set(f"NETRA_GATEWAY_{name}", value)
     environment.set("PYTHONPATH", str(Path(__file__).parent))
-    gateway = GatewayProcess(environment)
+    gateway = GatewayProcess(start_program, environment)
     await gateway.start()
     return gateway
-
-
-async def end(process: Process) -> None:
-    """End a process that a test left."""
-    if process.returncode is None:
-        os.kill(process.pid, signal.SIGKILL)
-    await process.communicate()
