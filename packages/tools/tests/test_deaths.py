@@ -5,6 +5,7 @@ import random
 import runpy
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +53,18 @@ async def test_a_killed_worker_leaves_no_run_behind(
             left = await connection.scalar(text("select count(*) from tools.run where ended_at is null"))
         assert left == 0
 
+    async def begun(least: int = 0) -> int:
+        async with engine.connect() as connection:
+            found = int(await connection.scalar(text("select count(*) from tools.run")) or 0)
+        assert found >= least
+        return found
+
     async with tools:
         for _ in range(kills):
             worker = await another_process(tool, RUNS)
+            before = await begun()
             await told(worker)
-            await asyncio.sleep(rng.uniform(0, 0.25))
+            await eventually(partial(begun, before + rng.randint(1, RUNS)), seconds=20)
             worker.kill()
             await worker.wait()
             await eventually(all_ended, seconds=20)
