@@ -104,7 +104,7 @@ def parallel(session: nox.Session) -> list[str]:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Start real services, test every domain in parallel, write reports/latest. The main job; -- --shard 2/5."""
+    """Start real services, test every domain in parallel, write reports/latest. The main job; part: -- --shard 2/5."""
     try:
         part, rest = shards.asked(session.posargs)
     except ValueError as error:
@@ -126,7 +126,7 @@ def tests(session: nox.Session) -> None:
     test(session, "packages", "--redis=redis", "--report-dir=reports/redis", *parallel(session))
 
 
-def member(name: str) -> None:
+def member(name: str, description: str) -> None:
     """Give the member *name* a session of its own."""
 
     @nox.session(name=name, tags=["members"])
@@ -134,11 +134,11 @@ def member(name: str) -> None:
         install(session, name)
         test(session, MEMBERS[name], *spread(session, 2))
 
-    run.__doc__ = f"Test {name} with only what it declares."
+    run.__doc__ = f"Test {name} with only what it declares. {description}"
 
 
-for _name in MEMBERS:
-    member(_name)
+for _name, _member in members.read(ROOT).items():
+    member(_name, _member.description)
 
 
 @nox.session(python=PYTHONS)
@@ -151,7 +151,7 @@ def compat(session: nox.Session, versions: Sequence[str]) -> None:
 
 @nox.session
 def affected(session: nox.Session) -> None:
-    """Test what a change touches and what needs that, and say why: -- --since REF. No gate: tests is."""
+    """Test what this branch touches and what needs that, and say why: -- --since REF. Sooner, and no gate: tests is."""
     since, rest = change.asked(session.posargs)
     workspace = members.read(ROOT)
     try:
@@ -206,7 +206,7 @@ def report(session: nox.Session) -> None:
 
 @nox.session
 def services(session: nox.Session) -> None:
-    """Hold servers for a person's own session: -- up, down, status, urls, open or prune."""
+    """Keep servers up for work by hand: -- up, down, status, urls; -- open or prune what --keep-failed kept."""
     install(session, "shared")
     session.run("python", "-m", "netra_fixtures.standing", *session.posargs)
 

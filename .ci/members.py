@@ -20,6 +20,7 @@ class Member:
         folder: relative to the root, with slashes.
         requires: what is published with it, its extras' requirements included.
         tested_with: what only its tests need.
+        description: what it is, in a sentence.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Member:
     version: str
     requires: tuple[Requirement, ...]
     tested_with: tuple[Requirement, ...]
+    description: str = ""
 
     @property
     def module(self) -> str:
@@ -62,6 +64,7 @@ def _member(name: str, folder: str, root: Path) -> Member:
         version=project["version"],
         requires=tuple(map(Requirement, _flat([project.get("dependencies", []), *extras]))),
         tested_with=tuple(map(Requirement, pyproject.get("dependency-groups", {}).get("test", []))),
+        description=project.get("description", ""),
     )
 
 
