@@ -9,8 +9,8 @@ from uuid import uuid4
 import pytest
 from pydantic import JsonValue
 from redis.asyncio import Redis
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from netra_agents import Agent, Caller, Orchestrator, Plan, RunCancelled, RunId, RunState, Step, Turn, Worker
 from netra_agents.claims import Claims
@@ -20,6 +20,7 @@ from netra_agents.view import View
 from netra_fixtures import (
     Goal,
     HalfOpen,
+    PostgresEndpoint,
     RedisEndpoint,
     ServiceLink,
     Tier,
@@ -171,6 +172,36 @@ async def test_a_run_whose_steps_can_not_be_written_down_does_not_go_on_without_
         assert (await orchestrator.find(run, caller=alice)).state is RunState.PARKED
 
     await eventually(set_aside, seconds=20)
+
+
+async def test_who_waits_for_a_run_asks_nothing_when_others_begin_and_end(
+    postgres_endpoint: PostgresEndpoint, redis_client: Redis, namespace: str, alice: Caller
+) -> None:
+    """A hundred users who wait for a hundred runs cost PostgreSQL what a hundred do, and not ten thousand."""
+    engine, asked = create_async_engine(postgres_endpoint.url()), 0
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def count(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+
+    stores: dict[str, Any] = {"redis": redis_client, "namespace": namespace, "policy": PATIENT}
+    other = create_async_engine(postgres_endpoint.url(), isolation_level="AUTOCOMMIT")
+    async with Orchestrator(engine=engine, **stores) as waits, other.connect() as tells, within(seconds=20):
+        run = await waits.start(QUICK, Number(n=1), caller=alice)
+        waiting = asyncio.create_task(waits.result(QUICK, run, caller=alice, within=SOON))
+        for _ in range(100):
+            await tells.execute(
+                text("select pg_notify('agents', :space || ' ended ' || gen_random_uuid())"),
+                {"space": namespace},
+            )
+        await Orchestrator(engine=other, **stores).cancel(run, caller=alice)
+        with pytest.raises(RunCancelled):
+            await waiting
+
+    await engine.dispose()
+    await other.dispose()
+    assert asked < 20
 
 
 async def test_nothing_of_a_worker_goes_on_once_it_is_left(

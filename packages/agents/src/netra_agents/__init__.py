@@ -1,6 +1,7 @@
 """Runs in which several agents work together, and which survive the loss of a worker."""
 
 from netra_agents.agent import Agent, LanguageModel, Message, RetryPolicy, Tools, Turn
+from netra_agents.consistency import Difference
 from netra_agents.engine import DbosEngine, Engine
 from netra_agents.errors import (
     AgentError,
@@ -21,7 +22,7 @@ from netra_agents.errors import (
     TransientError,
 )
 from netra_agents.events import EventSink
-from netra_agents.orchestrator import Difference, Orchestrator
+from netra_agents.orchestrator import Orchestrator
 from netra_agents.plan import OnFailure, Plan, Step, sequence
 from netra_agents.policy import AgentsPolicy
 from netra_agents.run import (

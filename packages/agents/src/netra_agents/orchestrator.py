@@ -1,19 +1,18 @@
 """Begin, follow, cancel and list runs: the class that those who want work done hold."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-from pydantic import ValidationError
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_agents.background import Background
+from netra_agents.consistency import Consistency, Difference, read_view
 from netra_agents.errors import (
     InvalidInput,
     KeyReused,
@@ -35,18 +34,8 @@ from netra_agents.view import View
 
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
-_PAGE: Final = 200
 _POLL_S: Final = 0.5
 _LOOK_S: Final = 0.1
-_FIRST: Final = UUID(int=0)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Where the view of a run is not what PostgreSQL says: `what` is missing, behind, ahead, other or orphaned."""
-
-    run: RunId
-    what: str
 
 
 class Orchestrator:
@@ -62,9 +51,10 @@ class Orchestrator:
         namespace = check_name(namespace)
         self._store = RunStore(engine, namespace, deadline=self._policy.deadline)
         self._view = View(redis, namespace, deadline=self._policy.deadline)
+        self._consistency = Consistency(self._store, self._view)
         self._notices = Notices(engine, namespace, deadline=self._policy.deadline)
         self._background = Background()
-        self._news = asyncio.Event()
+        self._waiting: dict[str, set[asyncio.Event]] = {}
 
     async def __aenter__(self) -> Self:
         self._background.keep(self._notices.listen(self._told))
@@ -144,7 +134,7 @@ class Orchestrator:
             [view] = await self._view.read([run])
         except StoreUnavailable:
             view = None
-        shown = None if view is None else _read(view)
+        shown = None if view is None else read_view(view)
         if shown is None:
             return await self.find(run, caller=caller)
         if shown.tenant != caller.tenant:
@@ -158,15 +148,16 @@ class Orchestrator:
             RunNotFound: the tenant has no such run.
         """
         seen = 0
-        while True:
-            news = self._news
-            found = await self.find(run, caller=caller)
-            if found.revision > seen:
-                seen = found.revision
-                yield found
-            if found.state.ended:
-                return
-            await _woken(news, _LOOK_S)
+        with self._news_of(run) as news:
+            while True:
+                news.clear()  # what comes from here on is after what is read now
+                found = await self.find(run, caller=caller)
+                if found.revision > seen:
+                    seen = found.revision
+                    yield found
+                if found.state.ended:
+                    return
+                await _woken(news, _LOOK_S)
 
     async def steps(self, run: RunId, *, caller: Caller) -> list[StepResult]:
         """Return what the steps of a run came to so far; empty where the tenant has no such run."""
@@ -210,44 +201,11 @@ class Orchestrator:
 
         Safe while workers work.
         """
-        count, last = 0, _FIRST
-        while page := await self._store.views(last, most=_PAGE):
-            await self._view.show(page)
-            shown = await self._view.read([run for run, _ in page])
-            await self._mend([run for (run, kept), view in zip(page, shown, strict=True) if view != kept])
-            count, last = count + len(page), page[-1][0]
-        await self._view.drop(await self._orphans())
-        return count
+        return await self._consistency.rebuild()
 
     async def check_consistency(self) -> list[Difference]:
         """Compare PostgreSQL and Redis, run by run; what changes meanwhile may be behind for a moment."""
-        found: list[Difference] = []
-        last = _FIRST
-        while page := await self._store.views(last, most=_PAGE):
-            shown = await self._view.read([run for run, _ in page])
-            for (run, kept), view in zip(page, shown, strict=True):
-                if view != kept:
-                    found.append(Difference(run, _compared(kept, view)))
-            last = page[-1][0]
-        return found + [Difference(run, "orphaned") for run in await self._orphans()]
-
-    async def _mend(self, runs: Sequence[RunId]) -> None:
-        """Replace views that are ahead of the record, which a worker's can't be."""
-        truth = await self._store.views_of(runs) if runs else {}
-        for run, kept in truth.items():
-            [view] = await self._view.read([run])
-            if view is not None and _compared(kept, view) == "ahead":
-                await self._view.drop([run])
-                await self._view.show([(run, kept)])
-
-    async def _orphans(self) -> list[RunId]:
-        """Find views of no run."""
-        shown = [run async for run in self._view.all()]
-        orphans: set[RunId] = set()
-        for start in range(0, len(shown), _PAGE):
-            some = shown[start : start + _PAGE]
-            orphans |= set(some) - (await self._store.views_of(some)).keys()
-        return sorted(orphans)
+        return await self._consistency.check()
 
     async def _of_key(self, new: NewRun) -> RunId:
         assert new.key is not None, "only a key meets another run"
@@ -262,22 +220,35 @@ class Orchestrator:
     async def _ended(self, run: RunId, caller: Caller, within: timedelta) -> End:
         loop = asyncio.get_running_loop()
         due = loop.time() + within.total_seconds()
-        while True:
-            news = self._news
-            end = await self._store.end(run, caller.tenant)
-            if end is None:
-                raise RunNotFound
-            if end.state.ended:
-                return end
-            left = due - loop.time()
-            if left <= 0:
-                raise StillRunning(run)
-            await _woken(news, min(left, _POLL_S))
+        with self._news_of(run) as news:
+            while True:
+                news.clear()  # what comes from here on is after what is read now
+                end = await self._store.end(run, caller.tenant)
+                if end is None:
+                    raise RunNotFound
+                if end.state.ended:
+                    return end
+                left = due - loop.time()
+                if left <= 0:
+                    raise StillRunning(run)
+                await _woken(news, min(left, _POLL_S))
 
-    def _told(self, _kind: str, _run: str) -> None:
-        """Wake everybody who waits; who waits from now on waits for what comes next."""
-        self._news.set()
-        self._news = asyncio.Event()
+    @contextmanager
+    def _news_of(self, run: RunId) -> Iterator[asyncio.Event]:
+        """Give what is set whenever something is told of a run."""
+        news, waiting = asyncio.Event(), self._waiting.setdefault(str(run), set())
+        waiting.add(news)
+        try:
+            yield news
+        finally:
+            waiting.discard(news)
+            if not waiting:
+                self._waiting.pop(str(run), None)
+
+    def _told(self, _kind: str, run: str) -> None:
+        """Wake those who wait for this run, and nobody else: each of them asks PostgreSQL."""
+        for news in self._waiting.get(run, ()):
+            news.set()
 
 
 async def _woken(news: asyncio.Event, seconds: float) -> None:
@@ -287,20 +258,3 @@ async def _woken(news: asyncio.Event, seconds: float) -> None:
             await news.wait()
     except TimeoutError:
         return
-
-
-def _read(view: str) -> Run | None:
-    """Read a view; None where it is garbled."""
-    try:
-        return Run.model_validate_json(view)
-    except ValidationError:
-        return None
-
-
-def _compared(kept: str, view: str | None) -> str:
-    if view is None:
-        return "missing"
-    there, truth = _read(view), Run.model_validate_json(kept)
-    if there is None or there.revision == truth.revision:
-        return "other"
-    return "behind" if there.revision < truth.revision else "ahead"
