@@ -204,3 +204,37 @@ def test_a_failure_is_shown_beside_what_it_left_open(run: Run) -> None:
     outcome.result.assert_outcomes(failed=1, errors=1)
     assert "assert 1 == 2" in outcome.text
     assert "a connection to postgres, opened at test_shop.py:3" in outcome.text
+
+
+def test_a_test_that_hangs_is_ended_by_its_timeout_and_the_run_goes_on(run: Run) -> None:
+    """One test that waits for ever costs its own timeout, and not the whole run."""
+    outcome = run(
+        """
+        import asyncio
+        import pytest
+
+        LEFT = []
+
+        @pytest.fixture
+        async def held():
+            yield
+            await asyncio.sleep(0)
+            LEFT.append("left")
+
+        @pytest.mark.timeout(0.5)
+        @pytest.mark.parametrize("deaf", [0, 1])
+        async def test_hangs(held, deaf):
+            for _ in range(deaf):
+                try:
+                    await asyncio.sleep(3600)
+                except asyncio.CancelledError:
+                    pass
+            await asyncio.sleep(3600)
+
+        async def test_goes_on(held):
+            assert LEFT == ["left", "left"]
+        """
+    )
+
+    outcome.result.assert_outcomes(passed=1, failed=2)
+    outcome.result.stdout.fnmatch_lines(["*Failed: Timeout*"])

@@ -12,7 +12,12 @@ from netra_fixtures import collecting, settings
 from netra_fixtures.controller import Controller
 from netra_fixtures.worker import Worker
 
-pytest_plugins = ("netra_fixtures.fixtures", "netra_fixtures.collecting", "netra_fixtures.shards")
+pytest_plugins = (
+    "netra_fixtures.fixtures",
+    "netra_fixtures.collecting",
+    "netra_fixtures.cut_short",
+    "netra_fixtures.shards",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
