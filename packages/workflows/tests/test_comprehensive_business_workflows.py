@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import jsonschema_rs
@@ -15,7 +16,7 @@ import pytest
 
 from netra_agents.roles import Report
 from netra_auth import AccessDenied, Role
-from netra_fixtures import Delivered, Goal, SavingsFound, Tier, business_value
+from netra_fixtures import Delivered, Goal, Measured, SavingsFound, Tier, business_value
 from netra_sessions.events import published_schema
 from netra_workflows import NotNow, PlanChanged, PlanNotFound, SameEyes, SharedPlan, State
 from netra_workflows.advice import CENT
@@ -126,13 +127,23 @@ async def hold_savings(
     assert f"{report.total['USD']:,} USD a month" in written.markdown
 
 
+async def measure(installation: Installation, run: Any, took: timedelta, measured: Measured) -> None:
+    """Tell how long a user waited for the report, and how much of that no tool was at work for them."""
+    [(worked,)] = await installation.rows(
+        "select sum(ended_at - started_at) from tools.run where cast(work as uuid) = :run", run=run
+    )
+    measured("workflow on the generated bill", took)
+    measured.figure("from question to report", f"{took.total_seconds():.3f} s")
+    measured.figure("of it no tool at work", f"{(took - worked).total_seconds():.3f} s")
+
+
 @business_value(
     tier=Tier.FREE, goals={Goal.REVENUE, Goal.RETENTION},
     impact="a new user sees what they can save, and that it is true, within seconds of the upload",
 )  # fmt: skip
 async def test_complete_cost_optimization_workflow(
     installation: Installation, worker_process: StartWorker, tmp_path: Path, rng: random.Random,
-    delivered: Delivered,
+    delivered: Delivered, measured: Measured,
 ) -> None:  # fmt: skip
     """From the upload to savings that plain SQL adds up to the same, with each step on the user's screen."""
     starting = asyncio.create_task(worker_process())
@@ -141,11 +152,14 @@ async def test_complete_cost_optimization_workflow(
     await uploaded(installation, alice, paths)
     await starting
 
+    began = perf_counter()
     run = await installation.optimization.begin(alice.principal, "What can we save?")
     report = await finished(installation, alice, run)
+    took = timedelta(seconds=perf_counter() - began)
 
     hold_events(alice, run)
     await hold_savings(installation, alice, run, paths, report)
+    await measure(installation, run, took, measured)
     for outcome in await delivered_savings(installation, run):
         await delivered(outcome)
 
