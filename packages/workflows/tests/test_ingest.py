@@ -227,6 +227,24 @@ def test_a_bill_of_another_column_order_case_and_quoting_is_the_same_bill(
     assert read.ignored == ("x_own",)
 
 
+@pytest.mark.parametrize(
+    ("exact", "rounds"),
+    [(None, True), (7, False), (64, False)],
+    ids=["every row", "but for one", "but for another"],
+)
+def test_a_provider_that_rounds_is_found_out(
+    bills: Bills, write_bill: WriteBill, exact: int | None, rounds: bool
+) -> None:
+    """Where every EffectiveCost is whole and the bill has cents, BilledCost stands for it; else it is believed."""
+    rows = [{"BilledCost": "1.4", "EffectiveCost": "1.5" if n == exact else "1"} for n in range(1, 201)]
+
+    read = bills.ingest(write_bill(*rows))
+
+    [[effective]] = bills.connection.execute("select sum(effective) from charge").fetchall()
+    assert effective == (Decimal(280) if rounds else Decimal("200.5"))
+    assert ("AWS rounds EffectiveCost: BilledCost stands for it" in read.notes) is rounds
+
+
 def truncated(path: Path) -> None:
     packed = gzip.compress(path.read_bytes())
     path.with_suffix(".gz").write_bytes(packed[: len(packed) // 2])
