@@ -246,7 +246,8 @@ async def journey(
         chosen.report.mkdir(parents=True, exist_ok=True)
         (chosen.report / "savings.md").write_text(written.markdown, encoding="utf-8")
         (chosen.report / "findings.csv").write_text(written.findings_csv, encoding="utf-8")
-        print(f"The report: {chosen.report / 'savings.md'}, and findings.csv beside it.")
+        (chosen.report / "savings.html").write_text(written.html, encoding="utf-8")
+        print(f"The report: {chosen.report / 'savings.html'}, with savings.md and findings.csv beside it.")
     return 0
 
 

@@ -169,7 +169,7 @@ async def test_what_an_agent_writes_again_is_there_once(
     for _ in range(2):
         await record.add(id, analysis, billed, tenant="acme", user="apo", sources=["bill.csv"])
         await record.draft(id, recommend(analysis), tenant="acme", user="apo")
-        await record.add_report(id, Report(markdown="# Savings", findings_csv="rule"))
+        await record.add_report(id, Report(markdown="# Savings", html="<p>", findings_csv="rule"))
 
     kept = await record.analysis(id, tenant="acme")
     assert kept == analysis

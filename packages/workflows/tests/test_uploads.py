@@ -92,6 +92,9 @@ async def test_a_broken_bill_is_named_and_the_others_count(
     broken = await installation.optimization.begin(alice.principal, f"What can we save in {bad.name}?")
 
     assert report.text.endswith(f"Not read: {bad.name}.")
+    written = await installation.optimization.report(alice.principal, run)
+    for text in (written.markdown.replace("\\", ""), written.html):
+        assert f"Could not be read, and does not count: {bad.name}." in text
     assert await installation.rows("select distinct source from workflows.proof") == [(good.name,)]
     with pytest.raises(RunFailed, match="none of the bills can be read"):
         await finished(installation, alice, broken)

@@ -31,6 +31,7 @@ from netra_workflows import (
     collaboration_policy,
     findings_csv,
     markdown,
+    page,
     read_inventory,
     read_prices,
     read_requests,
@@ -64,7 +65,8 @@ def calls(path: Path) -> None:
     assert_type(spend, TokenSpend)
     advice = recommend(analysis, inventory=inventory, tokens=[spend])
     assert_type(advice, Advice)
-    assert_type(markdown(advice, analysis, [read]), str)
+    assert_type(markdown(advice, analysis), str)
+    assert_type(page(advice, analysis, ["march"]), str)
     assert_type(findings_csv(analysis), str)
     bills.ingest("a path")  # type: ignore[arg-type]
 

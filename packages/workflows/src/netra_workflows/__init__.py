@@ -44,6 +44,7 @@ from netra_workflows.model import (
     Tagging,
     Total,
 )
+from netra_workflows.page import page
 from netra_workflows.plan import Commitment, CommitmentPlan, Offer, Proof
 from netra_workflows.record import Record, Report, StoredFinding
 from netra_workflows.report import findings_csv, markdown
@@ -133,6 +134,7 @@ __all__ = [
     "cost_optimization",
     "findings_csv",
     "markdown",
+    "page",
     "read_inventory",
     "read_prices",
     "read_requests",

@@ -115,7 +115,7 @@ async def act(found: Optimization, turn: Turn) -> Actions:
 
 async def report(context: Context, turn: Turn) -> Report:
     """Write the report, and say what it comes to."""
-    written = Written.model_validate(await turn.tool("write_report", {}))
+    written = Written.model_validate(await turn.tool("write_report", {"names": [*context.findings.missing]}))
     await turn.think(f"The report has {written.characters} characters.")
     lines = [
         f"{written.a_month[currency]} {currency} a month could be saved, {written.a_year[currency]} a year."

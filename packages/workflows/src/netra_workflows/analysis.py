@@ -20,6 +20,7 @@ from netra_workflows.model import (
     Coverage,
     Finding,
     Frozen,
+    Ingested,
     ModelSpend,
     Rows,
     Rule,
@@ -52,6 +53,7 @@ class Analysis(Frozen):
     anomalies: tuple[Anomaly, ...]
     models: tuple[ModelSpend, ...]
     months: dict[str, int] = Field(description="by currency, how many months the bills span")
+    read: tuple[Ingested, ...] = Field(description="what became of each file")
 
 
 @cache
@@ -108,6 +110,7 @@ def analyse(
             for row in run.read("models", "provider", "model", "direction", "cache", "currency")
         ),
         months={row["currency"]: int(row["months"]) for row in run.read("months", "currency")},
+        read=tuple(bills.read),
     )
 
 

@@ -67,6 +67,7 @@ class Bills:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.connection = connection
+        self.read: list[Ingested] = []
         connection.execute("set TimeZone = 'UTC'")
         connection.execute("set autoinstall_known_extensions = false")
         connection.execute("set enable_progress_bar = false")  # it would print into the caller's output
@@ -124,6 +125,7 @@ class Bills:
         except BaseException:
             self.connection.execute("rollback")
             raise
+        self.read.append(report)
         return report
 
     def refusals(self, source: str) -> Iterator[Refusal]:

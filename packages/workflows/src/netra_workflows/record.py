@@ -73,11 +73,11 @@ _DRAFTED: Final = text(
     " insert into workflows.concerned (plan, user_id) values (:id, :user)"
 )
 _REPORT: Final = text(
-    "insert into workflows.report (analysis, markdown, findings_csv) values (:id, :markdown, :findings_csv)"
-    " on conflict do nothing"
+    "insert into workflows.report (analysis, markdown, html, findings_csv)"
+    " values (:id, :markdown, :html, :findings_csv) on conflict do nothing"
 )
 _REPORTED: Final = text(
-    "select r.markdown, r.findings_csv from workflows.report r join workflows.analysis a on a.id = r.analysis"
+    "select r.markdown, r.html, r.findings_csv from workflows.report r join workflows.analysis a on a.id = r.analysis"
     f" where a.id = :id and {_OURS}"  # nosec B608
 )
 
@@ -90,9 +90,10 @@ class StoredFinding(Frozen):
 
 
 class Report(Frozen):
-    """What a person reads, as Markdown, and the findings as CSV."""
+    """What a person reads, as Markdown and as a page that opens offline, and the findings as CSV."""
 
     markdown: str
+    html: str
     findings_csv: str
 
 

@@ -37,6 +37,7 @@ from netra_workflows.archive import Archive, UploadedBill
 from netra_workflows.bills import Bills
 from netra_workflows.errors import BillRefused, NotFound
 from netra_workflows.model import Frozen, Ingested, Total
+from netra_workflows.page import page
 from netra_workflows.record import Proofs, Record, Report
 from netra_workflows.report import findings_csv, markdown
 
@@ -57,6 +58,12 @@ class BillNames(Frozen):
     """Which bills."""
 
     names: tuple[str, ...] = Field(min_length=1)
+
+
+class Missing(Frozen):
+    """Which bills could not be read."""
+
+    names: tuple[str, ...]
 
 
 class Inventory(Frozen):
@@ -137,7 +144,7 @@ class BillTools:
             Tool.typed("read_bill", self._read, BillName, BillRead, **rules),
             Tool.typed("find_savings", self._find, BillNames, FoundSavings, **rules),
             Tool.typed("draft_plan", self._plan, Nothing, PlannedSteps, **rules),
-            Tool.typed("write_report", self._write, Nothing, Written, **rules),
+            Tool.typed("write_report", self._write, Missing, Written, **rules),
         )
 
     async def _list(self, _: Nothing, context: Context) -> Inventory:
@@ -178,12 +185,14 @@ class BillTools:
         )  # fmt: skip
         return PlannedSteps(steps=tuple(steps))
 
-    async def _write(self, _: Nothing, context: Context) -> Written:
+    async def _write(self, missing: Missing, context: Context) -> Written:
         run = _run(context)
         analysis = await self._analysis(run, context.caller)
         advice = recommend(analysis)
-        text = markdown(advice, analysis)
-        await self._record.add_report(run, Report(markdown=text, findings_csv=findings_csv(analysis)))
+        text = markdown(advice, analysis, missing.names)
+        html = page(advice, analysis, missing.names)
+        report = Report(markdown=text, html=html, findings_csv=findings_csv(analysis))
+        await self._record.add_report(run, report)
         return Written(
             a_month={own.currency: own.a_month for own in advice.sums},
             a_year={own.currency: own.a_year for own in advice.sums},

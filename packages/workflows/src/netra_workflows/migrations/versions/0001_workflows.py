@@ -75,6 +75,7 @@ REPORT = """
 create table workflows.report (
     analysis uuid primary key references workflows.analysis,
     markdown text not null,
+    html text not null,
     findings_csv text not null,
     made_at timestamptz not null default clock_timestamp()
 )
