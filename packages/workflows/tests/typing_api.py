@@ -57,13 +57,13 @@ def calls(path: Path) -> None:
             discount=Decimal("0.3"),
             basis="our contract",
         )
-        analysis = analyse(bills, AnalysisPolicy(offers=(offer,)), inventory=inventory)
+        models = read_prices(path)
+        spend = token_spend("a", read_requests(path), models["m"], models, as_of=date(2026, 1, 1))
+        assert_type(spend, TokenSpend)
+        analysis = analyse(bills, AnalysisPolicy(offers=(offer,)), inventory=inventory, tokens=[spend])
         assert_type(analysis, Analysis)
         assert_type(analysis.findings, tuple[Finding, ...])
-    models = read_prices(path)
-    spend = token_spend("a", read_requests(path), models["m"], models, as_of=date(2026, 1, 1))
-    assert_type(spend, TokenSpend)
-    advice = recommend(analysis, inventory=inventory, tokens=[spend])
+    advice = recommend(analysis)
     assert_type(advice, Advice)
     assert_type(markdown(advice, analysis), str)
     assert_type(page(advice, analysis, ["march"]), str)

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from netra_workflows.bills import Bills, fill, sql
 from netra_workflows.columns import table
+from netra_workflows.estimates import of_inventory, of_requests, shown
 from netra_workflows.inventory import InventoryFinding
 from netra_workflows.model import (
     Anomaly,
@@ -28,6 +29,7 @@ from netra_workflows.model import (
     Total,
 )
 from netra_workflows.plan import CommitmentPlan, Demand, Offer, commit, known_offers
+from netra_workflows.tokens import TokenSpend
 
 _DIGITS: Final = 60
 _PRECEDENCE_OF_PLAN: Final = 50
@@ -54,6 +56,8 @@ class Analysis(Frozen):
     models: tuple[ModelSpend, ...]
     months: dict[str, int] = Field(description="by currency, how many months the bills span")
     read: tuple[Ingested, ...] = Field(description="what became of each file")
+    tokens: tuple[TokenSpend, ...] = Field(description="what requests to models cost, by file")
+    warnings: tuple[str, ...]
 
 
 @cache
@@ -64,17 +68,24 @@ def rules() -> Mapping[int, Rule]:
 
 
 def analyse(
-    bills: Bills, policy: AnalysisPolicy | None = None, *, inventory: Iterable[InventoryFinding] = ()
+    bills: Bills,
+    policy: AnalysisPolicy | None = None,
+    *,
+    inventory: Iterable[InventoryFinding] = (),
+    tokens: Iterable[TokenSpend] = (),
 ) -> Analysis:
     """Find what the bills that were read could have cost less, and what in them is unusual.
 
     Args:
-        inventory: what an inventory shows; the bills' rows of its idle resources are findings of their own.
+        inventory: what an inventory shows; the bills' rows of its idle resources are findings of their own, and what
+            bills save on is left to them.
+        tokens: what requests to models cost; they count as one month's.
 
     Raises:
         PlanUnproved: no commitment plan could be proved.
     """
     policy = policy or AnalysisPolicy()
+    inventory, tokens = tuple(inventory), tuple(tokens)
     run = _Run(bills.connection)
     run.reference(policy)
     run.make("meter_rule", "meters")
@@ -96,7 +107,9 @@ def analyse(
     run.planned(plans)
     run.make("taken", "taken")
     run.make("net", "nets")
-    findings = [*run.findings(plans)]
+    months = {row["currency"]: int(row["months"]) for row in run.read("months", "currency")}
+    billed = [*shown(run.findings(plans, months), inventory)]
+    findings = [*billed, *of_inventory(inventory, billed), *of_requests(tokens)]
     return Analysis(
         findings=tuple(sorted(findings, key=_rank)),
         totals=bills.totals(),
@@ -109,8 +122,10 @@ def analyse(
             ModelSpend(**row)
             for row in run.read("models", "provider", "model", "direction", "cache", "currency")
         ),
-        months={row["currency"]: int(row["months"]) for row in run.read("months", "currency")},
+        months=months,
         read=tuple(bills.read),
+        tokens=tokens,
+        warnings=tuple(spend.warning for spend in tokens if spend.warning),
     )
 
 
@@ -205,7 +220,7 @@ class _Run:
         ]
         self._fill("planned", "meter_id ubigint; currency varchar; region varchar", rows)
 
-    def findings(self, plans: Sequence[CommitmentPlan]) -> Iterator[Finding]:
+    def findings(self, plans: Sequence[CommitmentPlan], months: Mapping[str, int]) -> Iterator[Finding]:
         """Put together what each rule found in each account."""
         names = dict(self._connection.execute("select source_id, name from source").fetchall())
         proofs: dict[tuple[Any, ...], list[Rows]] = defaultdict(list)
@@ -217,7 +232,7 @@ class _Run:
             nets[net[:4]].append(dict(zip(_NET, net, strict=True)))
         saved = {(p.provider, p.currency): p for p in plans}
         for key, proof in proofs.items():
-            yield _finding(key, nets[key], tuple(proof), saved.get((key[1], key[3])))
+            yield _finding(key, nets[key], tuple(proof), saved.get((key[1], key[3])), months[key[3]])
 
 
 def _finding(
@@ -225,6 +240,7 @@ def _finding(
     nets: Sequence[Mapping[str, Any]],
     rows: tuple[Rows, ...],
     plan: CommitmentPlan | None,
+    months: int,
 ) -> Finding:
     precedence, provider, account, currency = key
     rule = rules()[precedence]
@@ -247,6 +263,7 @@ def _finding(
         billed=billed,
         at_stake=at_stake,
         saving=saving,
+        months=months,
         why=_why(rule, nets),
     )
 

@@ -36,6 +36,26 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def lines(path: Path, name: str, *, longest: int = MAX_LINE_BYTES) -> Iterator[bytes]:
+    """Give a file's lines, unpacked.
+
+    Raises:
+        BillUnreadable: truncated, corrupt, or with a line of more than *longest* bytes.
+    """
+    try:
+        with path.open("rb") as packed:
+            compressed = packed.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if compressed else path.open("rb") as file:
+            while line := file.readline(longest + 1):
+                if len(line) > longest:
+                    raise BillUnreadable(name, f"a line is longer than {longest >> 20} megabytes")
+                yield line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BillUnreadable(name, "its gzip stream is truncated or corrupt") from error
+    except OSError as error:
+        raise BillUnreadable(name, "it can't be opened") from error
+
+
 def peek(path: Path) -> Peek:
     """Read a CSV file once to its end: verify gzip's sums, refuse what is no text, learn the header.
 

@@ -52,6 +52,13 @@ class Money(NamedTuple):
     findings: Sequence[Finding]
     anomalies: Sequence[tuple[Anomaly, float]]
 
+    @property
+    def named(self) -> str:
+        """Say which currency it is; what an inventory shows may have no price at all."""
+        return (
+            "without a price" if self.currency == NO_CURRENCY and not self.billed else f"in {self.currency}"
+        )
+
 
 def page(advice: Advice, analysis: Analysis, missing: Iterable[str] = ()) -> str:
     """Render the report; whatever stands in a bill is shown as text.

@@ -164,6 +164,15 @@ def _spend(analysis: Analysis) -> Iterator[str]:
         ),
         "No bill was read.",
     )  # fmt: skip
+    if analysis.tokens:
+        yield _table(
+            ("requests", "model", "number", "tokens in", "tokens out", "cost by price list"),
+            (
+                (_text(t.source), _text(t.model), t.requests, t.input, t.output, money(t.cost, "USD"))
+                for t in analysis.tokens
+            ),
+            "",
+        )
     yield _table(
         ("provider", "usage", "without a tag"),
         (
