@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from netra_workflows import Bills, BillUnreadable, Kind, read_inventory, read_prices, recommend
+from netra_workflows.answers import doubts
 from netra_workflows.generator import Bill
 from netra_workflows.judging import Upload, judge, kind_of
 from netra_workflows.page import page
@@ -105,12 +106,20 @@ def test_an_upload_is_known_by_its_content(tmp_path: Path, content: bytes, kind:
 def test_all_that_is_uploaded_is_judged_together(bills: Bills, write_bill: WriteBill, tmp_path: Path) -> None:
     """The bill keeps what it prices, the inventory what it alone knows, and a list prices requests."""
     bill = write_bill(
-        GP3 | {"ResourceId": "vol-1"}, GP2 | {"ResourceId": "vol-2"}, IDLE | {"ResourceId": "eip-1"}
+        *(GP3 | {"ResourceId": name} for name in ("vol-1", "vol-4")),
+        *(GP2 | {"ResourceId": "vol-2"}, IDLE | {"ResourceId": "eip-1"}),
     )
     idle = [VOLUME | {"VolumeId": name} for name in ("vol-1", "vol-3")]
+    gone = {
+        "resourceId": "vol-4",
+        "actionType": "Delete",
+        "estimatedMonthlyCost": 0,
+        "estimatedMonthlySavings": 3,
+    }
+    advice = {"items": [*HUB["items"], gone]}
     gp2 = VOLUME | {"VolumeId": "vol-2", "State": "in-use", "VolumeType": "gp2"}
     told = [
-        aws("ec2.DescribeVolumes", {"Volumes": [*idle, gp2]}), aws("cost-optimization-hub.ListRecommendations", HUB),
+        aws("ec2.DescribeVolumes", {"Volumes": [*idle, gp2]}), aws("cost-optimization-hub.ListRecommendations", advice),
         aws("ec2.DescribeAddresses", {"Addresses": [{"AllocationId": "eip-1"}]}),
     ]  # fmt: skip
     inventory = written(tmp_path / "a", "".join(f"{json.dumps(one)}\n" for one in told))
@@ -125,7 +134,8 @@ def test_all_that_is_uploaded_is_judged_together(bills: Bills, write_bill: Write
 
     found = {one.rule.id: (one.resources, one.billed, one.saving) for one in analysis.findings}
     assert found == {
-        "idle_resource": (("vol-1",), 10, 10), "aws_gp2": (("vol-2",), 10, 2), "aws_idle_address": (("eip-1",), 10, 10),
+        "idle_resource": (("vol-1", "vol-4"), 20, 20), "aws_gp2": (("vol-2",), 10, 2),
+        "aws_idle_address": (("eip-1",), 10, 10),
         "unattached_volume": (("vol-3",), 0, 0), "recommended_stop": (("i-1",), 9, 4),
         "token_batch": (("house-large",), Decimal("0.0044"), Decimal("0.0022")),
     }  # fmt: skip
@@ -138,7 +148,7 @@ def test_all_that_is_uploaded_is_judged_together(bills: Bills, write_bill: Write
         assert sum(proofs[row] for row in rows) == one.billed
     assert len(proofs) == sum(len(own.records) for one in analysis.findings for own in one.rows)
     assert [(one.source, one.format, one.rows) for one in analysis.read][2:] == [
-        ("cloud", Kind.INVENTORY, 3), ("bill.csv", "focus", 3), ("c", Kind.PRICES, 2),
+        ("cloud", Kind.INVENTORY, 3), ("bill.csv", "focus", 4), ("c", Kind.PRICES, 2),
     ]  # fmt: skip
 
 
@@ -158,15 +168,24 @@ def test_an_inventory_alone_is_judged_too(bills: Bills, tmp_path: Path) -> None:
 
 def test_no_answer_breaks_the_reading_of_an_inventory(tmp_path: Path) -> None:
     """Whatever stands in the place of a part of it, the others count, and what is kept can be stored and shown."""
-    for answer in ANSWERS:
-        path = written(tmp_path / "cloud.jsonl", "".join(f"{json.dumps(odd)}\n" for odd in mutilated(answer)))
-
-        for one in read_inventory([path], as_of=AS_OF):
-            assert one.resource.isprintable()
-            assert len(one.resource) <= 500
-            assert len(one.rule) <= 100
-            assert (one.rule.isprintable(), (one.currency or "XXX").isalpha()) == (True, True)
+    odd = [one for answer in ANSWERS for one in mutilated(answer)]
+    for answer in odd:
+        for one in doubts(answer, AS_OF)[1]:
+            assert (one.resource.isprintable(), one.rule.isprintable()) == (True, True)
+            assert (len(one.resource) <= 500, len(one.rule) <= 100) == (True, True)
+            assert one.currency is None or (one.currency.isalpha() and one.currency.isupper())
             assert all(amount is None or abs(amount) < 10**13 for amount in (one.cost, one.saving))
+    path = written(
+        tmp_path / "cloud.jsonl", "".join(f"{json.dumps(one)}\n" for one in [7, None, *odd, *ANSWERS])
+    )
+    rules = {one.rule for one in read_inventory([path], as_of=AS_OF)}
+    assert rules >= {
+        "unattached_volume",
+        "old_snapshot",
+        "previous_generation",
+        "unattached_disk",
+        "recommended_stop",
+    }
 
 
 def test_no_entry_breaks_the_reading_of_a_price_list(tmp_path: Path) -> None:

@@ -78,8 +78,8 @@ class Archive:
         size_bytes = (await asyncio.to_thread(path.stat)).st_size
         if size_bytes > self._limit_bytes:
             raise BillTooLarge(self._limit_bytes)
-        kind = await asyncio.to_thread(kind_of, path)
         sha256 = await asyncio.to_thread(self._keep, path, principal.tenant)
+        kind = await asyncio.to_thread(kind_of, self._of(principal.tenant) / sha256)
         await self._database.execute(
             _ADD, namespace=self._namespace, tenant=principal.tenant, name=name, kind=kind.value,
             sha256=sha256, size_bytes=size_bytes, uploaded_by=principal.user,

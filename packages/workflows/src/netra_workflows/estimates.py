@@ -35,10 +35,7 @@ _WAYS: Final[Mapping[str, tuple[str, str, Effort, str]]] = {
 
 def of_inventory(inventory: Iterable[InventoryFinding], billed: Sequence[Finding]) -> Iterator[Finding]:
     """Put together what each rule shows with each provider; what bills save on already is theirs."""
-    saved = Names(
-        name for finding in billed if finding.saving > 0 or finding.rule.id == IDLE
-        for name in finding.resources
-    )  # fmt: skip
+    saved = Names(name for finding in billed if finding.saving > 0 for name in finding.resources)
     groups: dict[tuple[str, str, str], list[InventoryFinding]] = defaultdict(list)
     for one in inventory:
         if one.resource not in saved:
