@@ -2,16 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date
 from decimal import Decimal, localcontext
 from functools import cache
 from typing import Any, Final
 
 import duckdb
-import numpy as np
 from pydantic import Field
 
-from netra_workflows.bills import Bills, fill, sql
+from netra_workflows.bills import Bills
 from netra_workflows.columns import table
 from netra_workflows.estimates import of_inventory, of_requests, shown
 from netra_workflows.inventory import InventoryFinding
@@ -28,7 +26,8 @@ from netra_workflows.model import (
     Tagging,
     Total,
 )
-from netra_workflows.plan import CommitmentPlan, Demand, Offer, commit, known_offers
+from netra_workflows.plan import CommitmentPlan, Offer, commit, demand, known_offers
+from netra_workflows.queries import fill, sql
 from netra_workflows.tokens import TokenSpend
 
 _DIGITS: Final = 60
@@ -210,8 +209,8 @@ class _Run:
             found[row["provider"], row["currency"]].append(row)
         offers = known_offers() if policy.offers is None else policy.offers
         least = policy.thresholds.get("plan_days", Decimal(7))
-        demands = (_demand(*key, rows) for key, rows in sorted(found.items()))
-        plans = (commit(d, offers) for d in demands if _days(d) >= least)
+        demands = (demand(*key, rows) for key, rows in sorted(found.items()))
+        plans = (commit(d, offers) for d in demands if d.days >= least)
         return [plan for plan in plans if plan is not None]
 
     def planned(self, plans: Sequence[CommitmentPlan]) -> None:
@@ -280,30 +279,3 @@ def _why(rule: Rule, nets: Sequence[Mapping[str, Any]]) -> str:
     if rule.id in ("unused_commitment", "commitment_plan") or not any(rates):
         return told
     return f"{told}; saves {' or '.join(f'{rate * 100:f}' for rate in rates)} %"
-
-
-def _days(demand: Demand) -> Decimal:
-    slots = len(next(iter(demand.units.values())))
-    return Decimal(slots * demand.slot_hours) / 24
-
-
-def _demand(provider: str, currency: str, rows: Sequence[Mapping[str, Any]]) -> Demand:
-    """Lay use on a grid of hours, or of days where a bill tells days only."""
-    hours = 24 if any(row["span"] > 1 for row in rows) else 1
-    first = min(row["day"] for row in rows)
-    last = max(row["day"] for row in rows)
-    slots = ((last - first).days + 1) * (24 // hours)
-    units: dict[str, Any] = {}
-    paid: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for row in rows:
-        kind = f"{row['meter_id']}@{row['region']}"
-        own = units.setdefault(kind, np.zeros(slots))
-        own[_slot(row["day"], first, int(row["hour"]), hours)] += row["quantity"] / hours
-        paid[kind][0] += row["billed"]
-        paid[kind][1] += row["quantity"]
-    price = {kind: billed / quantity for kind, (billed, quantity) in paid.items()}
-    return Demand(provider=provider, currency=currency, units=units, price=price, slot_hours=hours)
-
-
-def _slot(day: date, first: date, hour: int, hours: int) -> int:
-    return (day - first).days * (24 // hours) + (hour if hours == 1 else 0)

@@ -30,6 +30,12 @@ def is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
+def is_gzip(path: Path) -> bool:
+    """Tell by the first bytes, whatever the name says."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def digest(path: Path) -> str:
     """Give the SHA-256 of a file."""
     with path.open("rb") as file:
@@ -43,9 +49,7 @@ def lines(path: Path, name: str, *, longest: int = MAX_LINE_BYTES) -> Iterator[b
         BillUnreadable: truncated, corrupt, or with a line of more than *longest* bytes.
     """
     try:
-        with path.open("rb") as packed:
-            compressed = packed.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if compressed else path.open("rb") as file:
+        with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
             while line := file.readline(longest + 1):
                 if len(line) > longest:
                     raise BillUnreadable(name, f"a line is longer than {longest >> 20} megabytes")
@@ -64,9 +68,7 @@ def peek(path: Path) -> Peek:
     """
     try:
         sha256 = digest(path)
-        with path.open("rb") as packed:
-            compressed = packed.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if compressed else path.open("rb", buffering=0) as whole:
+        with gzip.open(path) if is_gzip(path) else path.open("rb", buffering=0) as whole:
             begin = _scanned(path.name, whole)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise BillUnreadable(path.name, "its gzip stream is truncated or corrupt") from error
@@ -131,9 +133,7 @@ class _Counting:
 
 def places(path: Path) -> Iterator[Place]:
     """Walk through a file's records; blank lines are none. It ends where the csv module gives up."""
-    with path.open("rb") as packed:
-        compressed = packed.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if compressed else path.open("rb") as file:
+    with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
         lines = _Counting(file)
         reader = csv.reader(lines)
         number, line, byte = -1, 0, 0
