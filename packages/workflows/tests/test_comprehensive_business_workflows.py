@@ -206,6 +206,16 @@ async def hold_together(
         assert told in written.markdown
 
 
+async def hold_alone(installation: Installation, person: Person) -> None:
+    """Ask about one file of requests: it is told of alone, at the prices of the lists that the tenant has."""
+    run = await installation.optimization.begin(person.principal, f"What could we save on {REQUESTS}?")
+    report = await finished(installation, person, run)
+
+    findings = await installation.optimization.findings(person.principal, run)
+    assert [(one.finding.rule.id, one.finding.account) for one in findings] == [("token_batch", REQUESTS)]
+    assert report.total == {"USD": findings[0].finding.saving.quantize(CENT)}
+
+
 @business_value(
     tier=Tier.FREE, goals={Goal.REVENUE, Goal.RETENTION},
     impact="a new user sees what they can save, and that it is true, within seconds of the upload",
@@ -230,6 +240,7 @@ async def test_complete_cost_optimization_workflow(
     hold_events(alice, run, uploads=5)
     await hold_savings(installation, alice, run, paths, report)
     await hold_together(installation, alice, run, paths[0], others[1])
+    await hold_alone(installation, alice)
     for outcome in await delivered_savings(installation, run):
         await delivered(outcome)
 

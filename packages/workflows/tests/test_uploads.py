@@ -3,7 +3,6 @@
 import asyncio
 import gzip
 import json
-import random
 from collections.abc import Callable, Coroutine
 from decimal import Decimal
 from pathlib import Path
@@ -24,10 +23,9 @@ from netra_workflows import (
     InvalidText,
     WorkflowsError,
 )
-from netra_workflows.advice import CENT
 
 from .installation import Installation, WorkerProcess
-from .test_comprehensive_business_workflows import REQUESTS, beside, cells, finished, generated, uploaded
+from .test_comprehensive_business_workflows import cells, finished, generated, uploaded
 
 pytestmark = business_value(
     tier=Tier.FREE, goals={Goal.RETENTION, Goal.SECURITY},
@@ -106,24 +104,6 @@ async def test_a_broken_bill_is_named_and_the_others_count(
     assert await installation.rows("select distinct source from workflows.proof") == [(good.name,)]
     with pytest.raises(RunFailed, match="none of the uploads can be read"):
         await finished(installation, alice, broken)
-
-
-async def test_requests_are_judged_alone_with_the_prices_that_are_there(
-    installation: Installation, worker_process: StartWorker, tmp_path: Path, rng: random.Random
-) -> None:
-    """Who asks about one file of requests is told of it alone, at the prices of the lists that the tenant has."""
-    starting = asyncio.create_task(worker_process())
-    alice = await installation.person("alice", "acme")
-    [bill] = generated(tmp_path, 1, rows=100)
-    await uploaded(installation, alice, [bill, *beside(tmp_path, bill, rng)])
-    await starting
-
-    run = await installation.optimization.begin(alice.principal, f"What could we save on {REQUESTS}?")
-    report = await finished(installation, alice, run)
-
-    findings = await installation.optimization.findings(alice.principal, run)
-    assert [(one.finding.rule.id, one.finding.account) for one in findings] == [("token_batch", REQUESTS)]
-    assert report.total == {"USD": findings[0].finding.saving.quantize(CENT)}
 
 
 async def test_other_peoples_uploads_are_judged_together(

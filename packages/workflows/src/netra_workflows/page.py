@@ -7,14 +7,15 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Final, NamedTuple
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from netra_workflows.advice import Advice, Recommendation, Step, Sum, Wave
 from netra_workflows.analysis import Analysis
 from netra_workflows.model import NO_CURRENCY, Anomaly, Finding
 from netra_workflows.report import money, plain
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 MARKUP: Final = Path(__file__).parent / "markup"
 MOST_BARS: Final = 10
@@ -86,7 +87,9 @@ def page(advice: Advice, analysis: Analysis, missing: Iterable[str] = ()) -> str
 
 
 @cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # only who writes a page pays for it
+
     environment = Environment(
         loader=FileSystemLoader(MARKUP),
         autoescape=True,
