@@ -18,7 +18,7 @@ from netra_workflows.errors import BillUnreadable
 from netra_workflows.files import lines
 from netra_workflows.model import Certainty, Frozen, Rows
 
-LONGEST_ANSWER: Final = 64 << 20
+LONGEST_ANSWER: Final = 16 << 20
 
 
 class InventoryFinding(Frozen):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from netra_workflows.advice import Advice, Recommendation, Step, Sum, Wave
 from netra_workflows.analysis import Analysis
 from netra_workflows.model import NO_CURRENCY, Anomaly, Finding
-from netra_workflows.report import money, plain
+from netra_workflows.report import money, plain, priced
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -97,17 +97,13 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(plain=plain, money=_priced)
+    environment.filters.update(plain=plain, money=money, priced=priced)
     return environment
 
 
 def _digest(text: str) -> str:
     """Name *text* as the one style that the page may hold."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
-
-
-def _priced(amount: Decimal, currency: str) -> str:
-    return "no price" if currency == NO_CURRENCY and not amount else money(amount, currency)
 
 
 def _in(currency: str, advice: Advice, analysis: Analysis) -> Money:

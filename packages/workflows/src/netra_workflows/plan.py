@@ -15,8 +15,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from scipy.optimize import linprog
-from scipy.sparse import coo_array
 
 from netra_workflows.columns import table
 from netra_workflows.errors import PlanUnproved
@@ -137,6 +135,8 @@ def commit(demand: Demand, offers: Sequence[Offer]) -> CommitmentPlan | None:
     Raises:
         PlanUnproved: HiGHS ended otherwise than optimal, or its dual doesn't prove the optimum.
     """
+    from scipy.optimize import linprog  # a quarter of a second that only a plan pays for
+
     own = [offer for offer in offers if offer.provider == demand.provider]
     if not own or not demand.units:
         return None
@@ -178,6 +178,8 @@ class _Problem:
             values.append(np.full(len(rows[-1]), demand.price[kind]))
         index = (np.concatenate(rows), np.concatenate(columns))
         shape = (2 * t, 1 + t + len(self.levels))
+        from scipy.sparse import coo_array
+
         self.rows = coo_array((np.concatenate(values), index), shape=shape).tocsr()
         self.limit = np.concatenate([self.spend, np.zeros(t)])
         keeps = 1 - float(self._kind.discount) if self._kind else 1.0

@@ -13,7 +13,7 @@ from netra_workflows.files import lines
 from netra_workflows.model import Frozen
 
 LONGEST: Final = 200
-LARGEST_TABLE: Final = 64 << 20
+LARGEST_TABLE: Final = 16 << 20
 MOST: Final = 10**3  # dollars a token; what is more is no price
 _TIER: Final = re.compile(r"_above_(\d{1,9})k_tokens$")
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")

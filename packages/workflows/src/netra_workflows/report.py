@@ -9,7 +9,7 @@ from typing import Final
 
 from netra_workflows.advice import Advice, Step, Wave
 from netra_workflows.analysis import Analysis
-from netra_workflows.model import Ingested, Total
+from netra_workflows.model import NO_CURRENCY, Ingested, Total
 
 _FORMULA: Final = ("=", "+", "-", "@", "|", "%")
 _MARKS: Final = re.compile(r"([\\`*_{}\[\]<>()#|~!&])")
@@ -79,6 +79,11 @@ def money(amount: Decimal, currency: str) -> str:
     return f"{amount.quantize(Decimal('0.01')):,} {currency}"
 
 
+def priced(amount: Decimal, currency: str) -> str:
+    """Write an amount to the cent, or that there is none: an inventory may tell no price at all."""
+    return "no price" if currency == NO_CURRENCY and not amount else money(amount, currency)
+
+
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]], none: str) -> str:
     lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
     return "\n".join([f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *lines]) if lines else none
@@ -107,7 +112,7 @@ def _plan(steps: Sequence[Step]) -> Iterator[str]:
                     (
                         step.number, _text(r.action, 4 * SHOWN),
                         f"{_text(r.provider)}: {r.resources} resources, {r.rows} rows",
-                        money(r.a_month, r.currency), r.effort, r.certainty, _text(r.risk),
+                        priced(r.a_month, r.currency), r.effort, r.certainty, _text(r.risk),
                         "" if r.years_return is None else f"{r.years_return} x",
                     )
                     for step in own for r in (step.recommendation,)
@@ -123,8 +128,8 @@ def _findings(analysis: Analysis) -> Iterator[str]:
         ("rule", "account", "at stake", "saving", "rows", "published as"),
         (
             (
-                _text(f.rule.title), f"{_text(f.provider)} {_text(f.account)}", money(f.at_stake, f.currency),
-                money(f.saving, f.currency), sum(len(rows.records) for rows in f.rows), _text(f.rule.published),
+                _text(f.rule.title), f"{_text(f.provider)} {_text(f.account)}", priced(f.at_stake, f.currency),
+                priced(f.saving, f.currency), sum(len(rows.records) for rows in f.rows), _text(f.rule.published),
             )
             for f in analysis.findings
         ),
