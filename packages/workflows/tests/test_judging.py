@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from netra_workflows import Bills, BillUnreadable, Kind, read_inventory, read_prices, recommend
+from netra_workflows import Bills, BillUnreadable, Kind, read_inventory, read_prices, read_requests, recommend
 from netra_workflows.answers import doubts
 from netra_workflows.generator import Bill
 from netra_workflows.judging import Upload, judge, kind_of
@@ -215,6 +215,18 @@ def test_a_file_that_unpacks_without_end_is_refused(tmp_path: Path) -> None:
         read_inventory({"bomb": bomb}, as_of=datetime.now(UTC))
     with pytest.raises(BillUnreadable, match="a line is longer than 16 megabytes"):
         read_prices(bomb)
+
+
+def test_more_than_a_worker_can_hold_is_refused(tmp_path: Path) -> None:
+    """A file of too many requests or resources is refused by name, and not until memory ends."""
+    requests = written(tmp_path / "requests", "ContextTokens,GeneratedTokens\n1,2\n1,2\n1,2\n")
+    cloud = written(tmp_path / "cloud", f"{json.dumps(ANSWERS[0])}\n{json.dumps(ANSWERS[2])}\n")
+
+    assert len([*read_requests(requests, most=3)]) == len(read_inventory([cloud], as_of=AS_OF, most=2)) + 1
+    with pytest.raises(BillUnreadable, match="more than 2 requests"):
+        list(read_requests(requests, most=2))
+    with pytest.raises(BillUnreadable, match="more than 1 resources"):
+        read_inventory([cloud], as_of=AS_OF, most=1)
 
 
 def test_a_generated_bill_and_its_own_inventory_agree(bills: Bills, tmp_path: Path) -> None:

@@ -89,10 +89,10 @@ def shown(findings: Iterable[Finding], inventory: Iterable[InventoryFinding]) ->
     """Add to what bills hold of idle resources the answers that show them idle, each once, and by which rules."""
     left = [one for one in inventory if one.idle]
     for finding in findings:
-        names = Names(finding.resources if finding.rule.id == IDLE else ())
-        own = [one for one in left if one.resource in names]
-        left = [one for one in left if one.resource not in names]
+        names = Names(finding.resources)
+        own = [one for one in left if one.resource in names] if finding.rule.id == IDLE else []
         if own:
+            left = [one for one in left if one.resource not in names]
             rows = (*finding.rows, *(rows for one in own for rows in one.rows))
             why = f"{finding.rule.title} ({', '.join(sorted({one.published for one in own}))})"
             finding = finding.model_copy(update={"rows": rows, "why": why})

@@ -19,6 +19,7 @@ from netra_workflows.files import lines
 from netra_workflows.model import Certainty, Frozen, Rows
 
 LONGEST_ANSWER: Final = 16 << 20
+MOST_RESOURCES: Final = 100_000
 
 
 class InventoryFinding(Frozen):
@@ -39,16 +40,17 @@ class InventoryFinding(Frozen):
 
 
 def read_inventory(
-    paths: Iterable[Path] | Mapping[str, Path], *, as_of: datetime
+    paths: Iterable[Path] | Mapping[str, Path], *, as_of: datetime, most: int = MOST_RESOURCES
 ) -> tuple[InventoryFinding, ...]:
     """Find what recorded answers show; one finding a resource, that of the strongest rule.
 
     Args:
         paths: files, or files by the names that findings and errors call them.
         as_of: the day from which ages are counted.
+        most: so many resources may be shown.
 
     Raises:
-        BillUnreadable: a file is no JSON lines, or its gzip stream is broken.
+        BillUnreadable: a file is no JSON lines, its gzip stream is broken, or it shows too many resources.
     """
     named = paths if isinstance(paths, Mapping) else {path.name: path for path in paths}
     found: dict[tuple[str, str], tuple[Doubt, dict[str, list[int]]]] = {}
@@ -58,6 +60,8 @@ def read_inventory(
             for doubt in shown:
                 key = (provider, doubt.resource.lower())
                 found[key] = _stronger(doubt, found.get(key, (doubt, {})), name, number)
+            if len(found) > most:
+                raise BillUnreadable(name, f"with it, more than {most:,} resources could cost less")
     made = (_finding(provider, doubt, rows) for (provider, _), (doubt, rows) in sorted(found.items()))
     return tuple(sorted(made, key=lambda f: (-(f.saving or 0), f.rule, f.provider, f.resource)))
 

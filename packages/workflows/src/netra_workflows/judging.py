@@ -166,8 +166,10 @@ def _estimated(analysis: Analysis, inventory: Iterable[InventoryFinding]) -> Pro
     costs = {(one.provider, one.resource): estimate(one) for one in inventory}
     found: dict[tuple[str, int, str], Decimal] = {}
     for finding in analysis.findings:
-        left = {} if finding.rule.id == IDLE else dict(costs)
+        untold = {rows.part for rows in finding.rows} if finding.rule.id != IDLE else set()
         for rows in finding.rows:
             for record in rows.records if rows.part else ():
-                found[rows.source, record, rows.part] = left.pop((finding.provider, rows.part), Decimal(0))
+                told = costs[finding.provider, rows.part] if rows.part in untold else Decimal(0)
+                found[rows.source, record, rows.part] = told
+                untold.discard(rows.part)
     return found

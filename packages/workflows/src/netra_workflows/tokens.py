@@ -21,6 +21,7 @@ from netra_workflows.model import Certainty, Frozen
 from netra_workflows.prices import Model
 
 BLOCK_TOKENS: Final = 512
+MOST_REQUESTS: Final = 1_000_000
 NOTICE: Final = timedelta(days=90)
 WEIGHT: Final[Mapping[Certainty, Decimal]] = {
     Certainty.HIGH: Decimal("0.9"), Certainty.MEDIUM: Decimal("0.6"), Certainty.LOW: Decimal("0.3")
@@ -68,11 +69,11 @@ class TokenSpend(Frozen):
         return self.alternatives[0] if self.alternatives else None
 
 
-def read_requests(path: Path, *, name: str | None = None) -> Iterator[Request]:
+def read_requests(path: Path, *, name: str | None = None, most: int = MOST_REQUESTS) -> Iterator[Request]:
     """Read lengths of requests: CSV of ContextTokens and GeneratedTokens, or JSON lines of input_length, output_length.
 
     Raises:
-        BillUnreadable: the file can't be read to its end.
+        BillUnreadable: the file can't be read to its end, or has more than *most* requests.
         UnknownColumns: it is neither.
     """
     name = name or path.name
@@ -80,7 +81,10 @@ def read_requests(path: Path, *, name: str | None = None) -> Iterator[Request]:
     try:
         first = next(text, "")
         whole = chain([first], text)
-        yield from _lines(name, whole) if first.lstrip().startswith("{") else _table(name, whole)
+        for request in _lines(name, whole) if first.lstrip().startswith("{") else _table(name, whole):
+            if request.record > most:
+                raise BillUnreadable(name, f"it has more than {most:,} requests")
+            yield request
     except (TypeError, ValueError, csv.Error, RecursionError) as error:
         raise BillUnreadable(name, "a request has no lengths, or the file is cut off") from error
 
