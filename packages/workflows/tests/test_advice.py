@@ -105,7 +105,7 @@ def test_currencies_are_never_added_up(bills: Bills, write_bill: WriteBill) -> N
 
 
 def test_a_resource_that_a_bill_prices_is_not_saved_twice(bills: Bills, write_bill: WriteBill) -> None:
-    """The provider's own advice on a volume, and the bill's finding on it, are one saving."""
+    """A provider's advice and a bill's finding on one volume are one saving; a namesake elsewhere is another."""
     bills.ingest(write_bill(GP2 | {"ResourceId": "arn:aws:ec2:us-east-1:1:volume/vol-1"}))
     hub = [
         InventoryFinding(
@@ -113,13 +113,13 @@ def test_a_resource_that_a_bill_prices_is_not_saved_twice(bills: Bills, write_bi
             certainty=Certainty.HIGH,
             rows=(Rows(source="i", records=(1,), part=name),), currency="USD", cost=Decimal(10), saving=Decimal(2),
         )
-        for name in ("vol-1", "vol-2")
+        for name in ("vol-1", "vol-2", "arn:aws:ec2:eu-west-1:1:volume/vol-1")
     ]  # fmt: skip
 
     advice = recommend(analyse(bills, NOTHING_TO_BUY, inventory=hub))
 
     assert {(r.rule, r.resources, r.saving) for r in advice.recommendations} == {
-        ("aws_gp2", 1, Decimal(2)), ("recommended_upgrade", 1, Decimal(2)),
+        ("aws_gp2", 1, Decimal(2)), ("recommended_upgrade", 2, Decimal(4)),
     }  # fmt: skip
 
 

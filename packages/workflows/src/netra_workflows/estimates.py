@@ -100,12 +100,12 @@ def shown(findings: Iterable[Finding], inventory: Iterable[InventoryFinding]) ->
 
 
 class Names:
-    """Names of resources: in full, by id, or by what follows the last slash of either, in any case."""
+    """Names of resources, in any case: a name is among them as it is, or where one of both is the other's last part."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        own = {name.lower() for name in names}
-        self._known = own | {name.rpartition("/")[2] for name in own}
+        self._names = {name.lower() for name in names}
+        self._last = {name.rpartition("/")[2] for name in self._names}
 
     def __contains__(self, name: object) -> bool:
         told = str(name).lower()
-        return told in self._known or told.rpartition("/")[2] in self._known
+        return told in self._names or told in self._last or told.rpartition("/")[2] in self._names
