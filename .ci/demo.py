@@ -69,7 +69,7 @@ NAMESPACE: Final = "demo"
 MIGRATED: Final = (netra_auth, netra_sessions, netra_tools, netra_agents, netra_workflows)
 PASSWORD: Final = SecretStr("correct horse battery staple")
 PATIENCE: Final = timedelta(minutes=5)
-SUFFIXES: Final = (".csv", ".gz", ".parquet")
+SUFFIXES: Final = (".csv", ".gz", ".json", ".jsonl", ".parquet")
 STEPS: Final = ("triage", "data", "optimization", "actions", "reporting")
 
 
@@ -246,7 +246,8 @@ async def journey(
         chosen.report.mkdir(parents=True, exist_ok=True)
         (chosen.report / "savings.md").write_text(written.markdown, encoding="utf-8")
         (chosen.report / "findings.csv").write_text(written.findings_csv, encoding="utf-8")
-        print(f"The report: {chosen.report / 'savings.md'}, and findings.csv beside it.")
+        (chosen.report / "savings.html").write_text(written.html, encoding="utf-8")
+        print(f"The report: {chosen.report / 'savings.html'}, with savings.md and findings.csv beside it.")
     return 0
 
 
@@ -264,7 +265,11 @@ def main() -> int:
         "--seed", type=int, default=1, help="of the generated bill; another changes every figure"
     )
     parser.add_argument("--rows", type=int, default=5000, help="of the generated bill, about (5000)")
-    parser.add_argument("--bills", type=Path, help="a bill of your own, or a folder of them")
+    parser.add_argument(
+        "--bills",
+        type=Path,
+        help="a bill of your own, or a folder of bills, inventories, requests and price lists",
+    )
     parser.add_argument(
         "--report", type=Path, default=ROOT / "reports" / "demo", help="where the report goes"
     )

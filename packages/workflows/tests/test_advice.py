@@ -105,21 +105,21 @@ def test_currencies_are_never_added_up(bills: Bills, write_bill: WriteBill) -> N
 
 
 def test_a_resource_that_a_bill_prices_is_not_saved_twice(bills: Bills, write_bill: WriteBill) -> None:
-    """The provider's own advice on a volume, and the bill's finding on it, are one saving."""
+    """A provider's advice and a bill's finding on one volume are one saving; a namesake elsewhere is another."""
     bills.ingest(write_bill(GP2 | {"ResourceId": "arn:aws:ec2:us-east-1:1:volume/vol-1"}))
     hub = [
         InventoryFinding(
             rule="recommended_upgrade", published="hub", provider="AWS", resource=name, idle=False,
             certainty=Certainty.HIGH,
-            rows=(Rows(source="i", records=(1,)),), currency="USD", cost=Decimal(10), saving=Decimal(2),
+            rows=(Rows(source="i", records=(1,), part=name),), currency="USD", cost=Decimal(10), saving=Decimal(2),
         )
-        for name in ("vol-1", "vol-2")
+        for name in ("vol-1", "vol-2", "arn:aws:ec2:eu-west-1:1:volume/vol-1")
     ]  # fmt: skip
 
-    advice = recommend(analyse(bills, NOTHING_TO_BUY), inventory=hub)
+    advice = recommend(analyse(bills, NOTHING_TO_BUY, inventory=hub))
 
     assert {(r.rule, r.resources, r.saving) for r in advice.recommendations} == {
-        ("aws_gp2", 1, Decimal(2)), ("recommended_upgrade", 1, Decimal(2)),
+        ("aws_gp2", 1, Decimal(2)), ("recommended_upgrade", 2, Decimal(4)),
     }  # fmt: skip
 
 
@@ -129,17 +129,18 @@ def test_ai_spend_is_part_of_the_plan(bills: Bills) -> None:
         rule="token_batch", published="p", certainty=Certainty.MEDIUM, cost=Decimal(4), saving=Decimal(6)
     )
     spend = TokenSpend(
-        source="a.csv", model="big", requests=3, input=1, output=1, repeated=None, cost=Decimal(10),
+        source="a.csv", provider="them", model="big", requests=3, input=1, output=1, repeated=None, cost=Decimal(10),
         alternatives=(way,),
         warning="big is withdrawn on 2027-01-01: move to another model",
     )  # fmt: skip
 
-    advice = recommend(analyse(bills), tokens=[spend])
+    analysis = analyse(bills, tokens=[spend])
+    advice = recommend(analysis)
 
     assert [(r.rule, r.a_month, r.at_stake, r.effort) for r in advice.recommendations] == [
         ("token_batch", Decimal(6), Decimal(10), Effort.MEDIUM)
     ]
-    assert "> big is withdrawn on 2027-01-01: move to another model" in markdown(advice, analyse(bills))
+    assert "> big is withdrawn on 2027-01-01: move to another model" in markdown(advice, analysis)
 
 
 def test_the_report_says_what_the_plan_does(bills: Bills, generated: Analysis) -> None:

@@ -36,7 +36,7 @@ from netra_workflows import (
     recommend,
 )
 from netra_workflows.generator import Bill
-from netra_workflows.tools import proofs
+from netra_workflows.judging import proofs
 
 from .installation import Installation, Person
 
@@ -93,7 +93,7 @@ ALTERATIONS = (
     "delete from workflows.comment",
     "update workflows.finding set saving = 0",
     "delete from workflows.proof",
-    "insert into workflows.proof select analysis, source, record, finding, billed from workflows.proof limit 1",
+    "insert into workflows.proof select * from workflows.proof limit 1",
     "update workflows.step set a_month = 0",
     "delete from workflows.plan",
     "truncate workflows.plan cascade",
@@ -169,7 +169,7 @@ async def test_what_an_agent_writes_again_is_there_once(
     for _ in range(2):
         await record.add(id, analysis, billed, tenant="acme", user="apo", sources=["bill.csv"])
         await record.draft(id, recommend(analysis), tenant="acme", user="apo")
-        await record.add_report(id, Report(markdown="# Savings", findings_csv="rule"))
+        await record.add_report(id, Report(markdown="# Savings", html="<p>", findings_csv="rule"))
 
     kept = await record.analysis(id, tenant="acme")
     assert kept == analysis

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import gzip
+import json
 import random
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -31,7 +32,9 @@ PUBLISHED = {  # what a rule fires on, and the part of it that its act saves
     "aws_idle_address": ("Idle public IPv4", "1"), "gcp_idle_address": ("Static Ip", "1"), "aws_gp2": ("gp2", "0.2"),
     "azure_premium_snapshot": ("Premium SSD Managed Disks - Snapshots", "0.6"),
 }  # fmt: skip
-TOOLS = ["list_bills", "read_bill", "read_bill", "find_savings", "draft_plan", "write_report"]
+REQUESTS, MODEL = "requests to house-model.csv", "house-model"
+PRICE = {"input_cost_per_token": 3e-06, "output_cost_per_token": 1.5e-05}
+BATCH = {"input_cost_per_token_batches": 1.5e-06, "output_cost_per_token_batches": 7.5e-06}
 
 
 def generated(folder: Path, *seeds: int, rows: int = 1200) -> list[Path]:
@@ -44,7 +47,8 @@ def generated(folder: Path, *seeds: int, rows: int = 1200) -> list[Path]:
 
 def cells(path: Path) -> list[dict[str, str]]:
     """Read a bill with csv alone."""
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as lines:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", newline="") as lines:
         return list(csv.DictReader(lines))
 
 
@@ -62,14 +66,47 @@ async def finished(installation: Installation, person: Person, run: Any, seconds
     return await installation.optimization.told(person.principal, run, within=SOON)
 
 
+def resource(path: Path, mark: str) -> str:
+    """Name a resource of a bill by what is charged for it."""
+    return next(row["ResourceId"] for row in cells(path) if mark in row["ChargeDescription"])
+
+
+def beside(folder: Path, bill: Path, rng: random.Random) -> list[Path]:
+    """Write what else a tenant uploads: an inventory of resources on the bill and off it, requests, their prices."""
+    hub = [
+        {"resourceId": name, "actionType": "Rightsize", "estimatedMonthlyCost": 20, "estimatedMonthlySavings": 12.34}
+        for name in ("i-advised", resource(bill, "gp2"))
+    ]  # fmt: skip
+    idle = [{"VolumeId": name, "State": "available"} for name in (resource(bill, "gp3"), "vol-unbilled")]
+    answers: dict[str, Any] = {
+        "ec2.DescribeVolumes": {"Volumes": idle},
+        "ec2.DescribeAddresses": {"Addresses": [{"AllocationId": resource(bill, "Idle public")}]},
+        "cost-optimization-hub.ListRecommendations": {"items": hub},
+    }
+    told = [
+        {"file": f"{name}_1.json", "data": {"status_code": 200, "data": answer}}
+        for name, answer in answers.items()
+    ]
+    lengths = [f"{rng.randrange(1, 9000)},{rng.randrange(1, 900)}" for _ in range(50)]
+    texts = {
+        "inventory.jsonl": "".join(f"{json.dumps(one)}\n" for one in told * 2),
+        REQUESTS: "\n".join(("ContextTokens,GeneratedTokens", *lengths)),
+        "prices.json": json.dumps(
+            {MODEL: {"litellm_provider": "us", "mode": "chat", **PRICE, **BATCH}}, indent=1
+        ),
+    }
+    for name, told_in in texts.items():
+        (folder / name).write_text(told_in, encoding="utf-8")
+    return [folder / name for name in texts]
+
+
 async def recomputed(installation: Installation, run: Any) -> list[Any]:
     """Add up each step of a plan anew from findings, by plain SQL."""
     return await installation.rows(
-        "select s.number, s.saving, sum(f.saving), s.a_month, sum(f.saving) / m.months"
+        "select s.number, s.saving, sum(f.saving), s.a_month, sum(f.saving) / f.months"
         " from workflows.step s join workflows.finding f on f.analysis = s.plan and f.rule = s.rule"
         " and f.provider = s.provider and f.currency = s.currency"
-        " join workflows.months m on m.analysis = s.plan and m.currency = s.currency"
-        " where s.plan = :run group by s.plan, s.number, m.months order by s.number",
+        " where s.plan = :run group by s.plan, s.number, f.months order by s.number",
         run=run,
     )
 
@@ -87,7 +124,7 @@ async def delivered_savings(installation: Installation, run: Any) -> list[Saving
     ]
 
 
-def hold_events(person: Person, run: Any) -> None:
+def hold_events(person: Person, run: Any, uploads: int = 2) -> None:
     """Hold what came to the screen against the published schema and the plan's order."""
     events = [event for event in person.screen.seen if event.run == str(run)]
     validator = jsonschema_rs.validator_for(published_schema())
@@ -95,7 +132,8 @@ def hold_events(person: Person, run: Any) -> None:
         validator.validate(event.model_dump(mode="json"))
     assert [events[0].kind, events[-1].kind] == ["agent_started", "agent_completed"]
     tools = [(event.kind, event.data.tool) for event in events if event.kind.startswith("tool")]
-    assert tools == [(kind, tool) for tool in TOOLS for kind in ("tool_executing", "tool_completed")]
+    called = ["list_bills", *["read_bill"] * uploads, "find_savings", "draft_plan", "write_report"]
+    assert tools == [(kind, tool) for tool in called for kind in ("tool_executing", "tool_completed")]
     assert list(dict.fromkeys(event.data.agent for event in events[1:-1])) == list(TURNS)
 
 
@@ -108,7 +146,11 @@ async def hold_savings(
         "select source, record, billed, finding from workflows.proof where analysis = :run", run=run
     )
     assert proof
-    assert all(Decimal(bills[name][record - 1]["BilledCost"]) == billed for name, record, billed, _ in proof)
+    assert all(
+        Decimal(bills[name][record - 1]["BilledCost"]) == billed
+        for name, record, billed, _ in proof
+        if name in bills
+    )
     findings = await installation.optimization.findings(person.principal, run)
     for found in findings:
         own = sum((billed for *_, billed, finding in proof if finding == found.id), Decimal(0))
@@ -137,6 +179,54 @@ async def measure(installation: Installation, run: Any, took: timedelta, measure
     measured.figure("of it no tool at work", f"{(took - worked).total_seconds():.3f} s")
 
 
+async def hold_together(
+    installation: Installation, person: Person, run: Any, bill: Path, requests: Path
+) -> None:
+    """Recompute what inventory, requests and bills come to together: each resource and row once, and on record."""
+    findings = [one.finding for one in await installation.optimization.findings(person.principal, run)]
+    saved = {one.rule.id: one for one in findings if one.currency == "USD"}
+    idle = resource(bill, "gp3")
+    billed = sum((Decimal(row["BilledCost"]) for row in cells(bill) if row["ResourceId"] == idle), Decimal(0))
+    asked = [(Decimal(row["ContextTokens"]), Decimal(row["GeneratedTokens"])) for row in cells(requests)]
+    cost = sum((one * 3 + other * 15 for one, other in asked), Decimal(0)) / 10**6
+
+    assert saved["idle_resource"].saving == saved["idle_resource"].billed == billed
+    assert (saved["token_batch"].billed, saved["token_batch"].saving) == (cost, cost / 2)
+    advised = saved["recommended_rightsize"]
+    assert (advised.resources, advised.billed, advised.saving) == (
+        ("i-advised",),
+        Decimal("32.34"),
+        Decimal("12.34"),
+    )
+    seen = [name for one in findings if one.saving > 0 or one.account == "" for name in one.resources]
+    for name in (idle, resource(bill, "gp2"), resource(bill, "Idle public"), "vol-unbilled"):
+        assert seen.count(name) == 1, name
+    shown = await installation.rows(
+        "select part, record, p.billed, rule from workflows.proof p join workflows.finding f on f.id = p.finding"
+        " where p.analysis = :run and source = 'inventory.jsonl' order by rule, part, record",
+        run=run,
+    )
+    assert [tuple(row) for row in shown] == [
+        (idle, 1, 0, "idle_resource"), (idle, 4, 0, "idle_resource"),
+        ("i-advised", 3, advised.billed, "recommended_rightsize"), ("i-advised", 6, 0, "recommended_rightsize"),
+        ("vol-unbilled", 1, 0, "unattached_volume"), ("vol-unbilled", 4, 0, "unattached_volume"),
+    ]  # fmt: skip
+    written = await installation.optimization.report(person.principal, run)
+    for told in ("Recommended rightsize", "Requests that could be a batch", "Unattached volume"):
+        assert told in written.html
+        assert told in written.markdown
+
+
+async def hold_alone(installation: Installation, person: Person) -> None:
+    """Ask about one file of requests: it is told of alone, at the prices of the lists that the tenant has."""
+    run = await installation.optimization.begin(person.principal, f"What could we save on {REQUESTS}?")
+    report = await finished(installation, person, run)
+
+    findings = await installation.optimization.findings(person.principal, run)
+    assert [(one.finding.rule.id, one.finding.account) for one in findings] == [("token_batch", REQUESTS)]
+    assert report.total == {"USD": findings[0].finding.saving.quantize(CENT)}
+
+
 @business_value(
     tier=Tier.FREE, goals={Goal.REVENUE, Goal.RETENTION},
     impact="a new user sees what they can save, and that it is true, within seconds of the upload",
@@ -145,11 +235,12 @@ async def test_complete_cost_optimization_workflow(
     installation: Installation, worker_process: StartWorker, tmp_path: Path, rng: random.Random,
     delivered: Delivered, measured: Measured,
 ) -> None:  # fmt: skip
-    """From the upload to savings that plain SQL adds up to the same, with each step on the user's screen."""
+    """From bills, an inventory and AI usage to savings that plain SQL adds up to the same, each step on the screen."""
     starting = asyncio.create_task(worker_process())
     alice = await installation.person("alice", "acme")
     paths = generated(tmp_path, rng.randrange(10**6), rng.randrange(10**6))
-    await uploaded(installation, alice, paths)
+    others = beside(tmp_path, paths[0], rng)
+    await uploaded(installation, alice, [*paths, *others])
     await starting
 
     began = perf_counter()
@@ -157,9 +248,13 @@ async def test_complete_cost_optimization_workflow(
     report = await finished(installation, alice, run)
     took = timedelta(seconds=perf_counter() - began)
 
-    hold_events(alice, run)
+    kinds = [one.kind for one in await installation.archive.bills("acme")]
+    assert kinds == ["bill", "bill", "inventory", "prices", "requests"]
+    hold_events(alice, run, uploads=5)
     await hold_savings(installation, alice, run, paths, report)
     await measure(installation, run, took, measured)
+    await hold_together(installation, alice, run, paths[0], others[1])
+    await hold_alone(installation, alice)
     for outcome in await delivered_savings(installation, run):
         await delivered(outcome)
 

@@ -61,7 +61,7 @@ async def stored(installation: Installation, run: Any) -> list[list[tuple[Any, .
         "select number, wave, rule, provider, saving, a_month, a_year, cost from workflows.step"
         " where plan = :run order by number",
         "select state, revision from workflows.plan where id = :run",
-        "select markdown, findings_csv from workflows.report where analysis = :run",
+        "select markdown, html, findings_csv from workflows.report where analysis = :run",
         "select tool, state, count(*) from tools.run where cast(work as uuid) = :run group by tool, state order by 1",
     )
     return [[tuple(row) for row in await installation.rows(table, run=run)] for table in tables]

@@ -30,6 +30,9 @@ def test_the_demo_goes_from_bills_to_savings(tmp_path: Path) -> None:
     [told] = [line for line in lines if "a month could be saved" in line]
     amount = told.split()[0]
     assert f"{float(amount):,.2f} USD a month" in (tmp_path / "savings.md").read_text(encoding="utf-8")
+    page = tmp_path / "savings.html"
+    assert lines[-1].startswith(f"The report: {page},")
+    assert f"<strong>{float(amount):,.2f} USD</strong> a month" in page.read_text(encoding="utf-8")
     assert (tmp_path / "findings.csv").read_text(encoding="utf-8").startswith("rule,")
 
 

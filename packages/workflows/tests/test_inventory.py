@@ -150,13 +150,23 @@ def test_what_a_provider_estimates_is_taken_as_it_means_it(tmp_path: Path) -> No
     }
 
 
-@pytest.mark.parametrize("named", ["vol-1", "arn:aws:ec2:us-east-1:1:volume/vol-1", "VOL-1"])
+@pytest.mark.parametrize(
+    ("shown", "named"),
+    [
+        ("vol-1", "vol-1"),
+        ("vol-1", "arn:aws:ec2:us-east-1:1:volume/vol-1"),
+        ("vol-1", "VOL-1"),
+        ("/group/disks/one", "/Group/disks/ONE"),
+        ("/group/disks/one", "one"),
+    ],
+)
 def test_an_idle_resource_is_priced_by_the_bill_that_holds_it(
-    bills: Bills, write_bill: WriteBill, tmp_path: Path, named: str
+    bills: Bills, write_bill: WriteBill, tmp_path: Path, shown: str, named: str
 ) -> None:
     """The inventory knows that nobody uses the volume, the bill what it costs; together they are a saving."""
     bills.ingest(write_bill(GP3 | {"ResourceId": named}, GP3 | {"ResourceId": "vol-11"}))
-    inventory = found(tmp_path, aws("ec2.DescribeVolumes", {"Volumes": [VOLUME]})).values()
+    idle = VOLUME | {"VolumeId": shown}
+    inventory = found(tmp_path, aws("ec2.DescribeVolumes", {"Volumes": [idle]})).values()
 
     [finding] = analyse(bills, AnalysisPolicy(offers=()), inventory=inventory).findings
 

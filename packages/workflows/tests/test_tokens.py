@@ -12,15 +12,8 @@ import pytest
 
 from netra_fixtures.data import ThirdPartyData
 from netra_workflows import Bills, BillUnreadable, UnknownColumns, analyse
-from netra_workflows.tokens import (
-    BLOCK_TOKENS,
-    Model,
-    Price,
-    Request,
-    read_prices,
-    read_requests,
-    token_spend,
-)
+from netra_workflows.prices import Model, Price, read_prices
+from netra_workflows.tokens import BLOCK_TOKENS, Request, read_requests, token_spend
 
 from .recount import records
 
@@ -147,7 +140,9 @@ def test_long_prompts_cost_what_their_tier_does(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "error"),
     [("a.csv", "a,b\n1,2\n", UnknownColumns), ("a.jsonl", '{"x": 1}\n', UnknownColumns),
-     ("a.jsonl", "no json", BillUnreadable), ("a.csv", "ContextTokens,GeneratedTokens\n1,x\n", BillUnreadable)],
+     ("a.jsonl", '{"input_length": ', BillUnreadable),
+     ("a.jsonl", '{"input_length": -1, "output_length": 1}', BillUnreadable),
+     *(("a.csv", f"ContextTokens,GeneratedTokens\n1,{cell}\n", BillUnreadable) for cell in ("x", "-1", "1.5", 10**9))],
 )  # fmt: skip
 def test_usage_that_is_none_is_refused(tmp_path: Path, name: str, text: str, error: type[Exception]) -> None:
     """A file without lengths of requests is named, and not counted as free."""

@@ -31,6 +31,7 @@ from netra_workflows import (
     collaboration_policy,
     findings_csv,
     markdown,
+    page,
     read_inventory,
     read_prices,
     read_requests,
@@ -56,15 +57,16 @@ def calls(path: Path) -> None:
             discount=Decimal("0.3"),
             basis="our contract",
         )
-        analysis = analyse(bills, AnalysisPolicy(offers=(offer,)), inventory=inventory)
+        models = read_prices(path)
+        spend = token_spend("a", read_requests(path), models["m"], models, as_of=date(2026, 1, 1))
+        assert_type(spend, TokenSpend)
+        analysis = analyse(bills, AnalysisPolicy(offers=(offer,)), inventory=inventory, tokens=[spend])
         assert_type(analysis, Analysis)
         assert_type(analysis.findings, tuple[Finding, ...])
-    models = read_prices(path)
-    spend = token_spend("a", read_requests(path), models["m"], models, as_of=date(2026, 1, 1))
-    assert_type(spend, TokenSpend)
-    advice = recommend(analysis, inventory=inventory, tokens=[spend])
+    advice = recommend(analysis)
     assert_type(advice, Advice)
-    assert_type(markdown(advice, analysis, [read]), str)
+    assert_type(markdown(advice, analysis), str)
+    assert_type(page(advice, analysis, ["march"]), str)
     assert_type(findings_csv(analysis), str)
     bills.ingest("a path")  # type: ignore[arg-type]
 

@@ -38,6 +38,7 @@ from netra_workflows.model import (
     Finding,
     Format,
     Ingested,
+    Kind,
     ModelSpend,
     Refusal,
     Rows,
@@ -45,20 +46,14 @@ from netra_workflows.model import (
     Tagging,
     Total,
 )
+from netra_workflows.page import page
 from netra_workflows.plan import Commitment, CommitmentPlan, Offer, Proof
+from netra_workflows.prices import Model, read_prices
 from netra_workflows.record import Record, Report, StoredFinding
 from netra_workflows.report import findings_csv, markdown
 from netra_workflows.review import Act, Comment, Entry, Planned, SharedPlan, State, collaboration_policy
 from netra_workflows.runs import CostOptimization
-from netra_workflows.tokens import (
-    Alternative,
-    Model,
-    Request,
-    TokenSpend,
-    read_prices,
-    read_requests,
-    token_spend,
-)
+from netra_workflows.tokens import Alternative, Request, TokenSpend, read_requests, token_spend
 from netra_workflows.tools import AgentTools, BillTools
 
 __all__ = [
@@ -97,6 +92,7 @@ __all__ = [
     "Ingested",
     "InvalidText",
     "InventoryFinding",
+    "Kind",
     "MixedCurrencies",
     "Model",
     "ModelSpend",
@@ -135,6 +131,7 @@ __all__ = [
     "cost_optimization",
     "findings_csv",
     "markdown",
+    "page",
     "read_inventory",
     "read_prices",
     "read_requests",

@@ -13,26 +13,10 @@ from typing import Final
 from pydantic import Field
 
 from netra_workflows.analysis import Analysis
-from netra_workflows.inventory import InventoryFinding
 from netra_workflows.model import Certainty, Effort, Finding, Frozen
-from netra_workflows.tokens import WEIGHT, TokenSpend
+from netra_workflows.tokens import WEIGHT
 
 CENT: Final = Decimal("0.01")
-TOKEN_ACTIONS: Final[Mapping[str, tuple[str, Effort, str]]] = {
-    "token_cache": (
-        "Mark the beginning that prompts share for the provider's cache",
-        Effort.SMALL,
-        "None known",
-    ),
-    "token_batch": ("Send what nobody waits for as batches", Effort.MEDIUM, "Answers take up to a day"),
-    "token_model": (
-        "Try the smaller model on recorded requests",
-        Effort.MEDIUM,
-        "Answers may be worse: compare first",
-    ),
-}
-
-
 HOURS: Final[Mapping[Effort, Decimal]] = {
     Effort.SMALL: Decimal(2),
     Effort.MEDIUM: Decimal(16),
@@ -110,27 +94,13 @@ class Advice(Frozen):
     warnings: tuple[str, ...]
 
 
-def recommend(
-    analysis: Analysis,
-    *,
-    inventory: Iterable[InventoryFinding] = (),
-    tokens: Iterable[TokenSpend] = (),
-    effort: EffortCost | None = None,
-) -> Advice:
+def recommend(analysis: Analysis, *, effort: EffortCost | None = None) -> Advice:
     """Make a plan of what was found.
 
     Args:
-        inventory: what an inventory shows; a resource that the bills price already is left to them.
-        tokens: AI spend; its requests count as one month's.
         effort: what acting costs.
     """
-    costs = effort or EffortCost()
-    tokens = list(tokens)
-    made = [
-        *_of_bills(analysis, costs),
-        *_of_inventory(analysis, inventory, costs),
-        *_of_tokens(tokens, costs),
-    ]
+    made = _made(analysis, effort or EffortCost())
     ranked = sorted(made, key=lambda r: (-r.a_month, -r.at_stake, r.rule, r.provider, r.currency))
     waves = sorted(ranked, key=lambda r: (list(Wave).index(_wave(r)), -r.a_month * WEIGHT[r.certainty]))
     steps = tuple(Step(number=n, wave=_wave(r), recommendation=r) for n, r in enumerate(waves, start=1))
@@ -138,7 +108,7 @@ def recommend(
         recommendations=tuple(ranked),
         plan=steps,
         sums=_sums(ranked),
-        warnings=tuple(spend.warning for spend in tokens if spend.warning),
+        warnings=analysis.warnings,
     )
 
 
@@ -161,70 +131,22 @@ def _sums(ranked: Sequence[Recommendation]) -> tuple[Sum, ...]:
     )
 
 
-def _of_bills(analysis: Analysis, costs: EffortCost) -> Iterable[Recommendation]:
+def _made(analysis: Analysis, costs: EffortCost) -> Iterable[Recommendation]:
     groups: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
     for finding in analysis.findings:
         groups[finding.rule.id, finding.provider, finding.currency].append(finding)
     for (_, provider, currency), own in groups.items():
         rule = own[0].rule
-        yield _made(
-            costs, rule=rule.id, title=rule.title, published=rule.published, provider=provider, currency=currency,
+        saving = sum((finding.saving for finding in own), Decimal(0))
+        month = saving / own[0].months  # the same for all of a rule in a currency
+        cost = costs.of(rule.effort)
+        yield Recommendation(
+            rule=rule.id, title=rule.title, published=rule.published, provider=provider, currency=currency,
             action=rule.action, risk=rule.risk, effort=rule.effort, certainty=rule.certainty,
-            accounts=len({finding.account for finding in own}),
+            accounts=len({finding.account for finding in own} - {""}),
             resources=len({resource for finding in own for resource in finding.resources}),
             rows=sum(len(rows.records) for finding in own for rows in finding.rows),
-            at_stake=sum((finding.at_stake for finding in own), Decimal(0)),
-            saving=sum((finding.saving for finding in own), Decimal(0)), months=analysis.months[currency],
+            at_stake=sum((finding.at_stake for finding in own), Decimal(0)).quantize(CENT),
+            saving=saving.quantize(CENT), a_month=month.quantize(CENT), a_year=(month * 12).quantize(CENT), cost=cost,
+            years_return=(month * 12 / cost).quantize(CENT) if cost else None,
         )  # fmt: skip
-
-
-def _of_inventory(
-    analysis: Analysis, inventory: Iterable[InventoryFinding], costs: EffortCost
-) -> Iterable[Recommendation]:
-    """What bills price is theirs: a resource counts once."""
-    priced = {name.lower() for finding in analysis.findings for name in finding.resources}
-    priced |= {name.rpartition("/")[2] for name in priced}
-    groups: dict[tuple[str, str, str], list[InventoryFinding]] = defaultdict(list)
-    for finding in inventory:
-        name = finding.resource.lower()
-        if not {name, name.rpartition("/")[2]} & priced:
-            groups[finding.rule, finding.provider, finding.currency or "XXX"].append(finding)
-    for (rule, provider, currency), own in groups.items():
-        idle = all(finding.idle for finding in own)
-        yield _made(
-            costs, rule=rule, title=rule.replace("_", " ").capitalize(), published=own[0].published, provider=provider,
-            currency=currency, action="Delete what nobody uses" if idle else "Change it as the rule says",
-            risk="What was on it is gone: keep a snapshot" if idle else "See the provider's own advice",
-            effort=Effort.SMALL if idle else Effort.MEDIUM,
-            certainty=min((finding.certainty for finding in own), key=WEIGHT.__getitem__),
-            accounts=0, resources=len(own), rows=sum(len(rows.records) for f in own for rows in f.rows),
-            at_stake=sum((f.cost or f.saving or Decimal(0) for f in own), Decimal(0)),
-            saving=sum((f.saving or Decimal(0) for f in own), Decimal(0)), months=1,
-        )  # fmt: skip
-
-
-def _of_tokens(tokens: Sequence[TokenSpend], costs: EffortCost) -> Iterable[Recommendation]:
-    for spend in tokens:
-        way = spend.finding
-        if way is not None:
-            action, effort, risk = TOKEN_ACTIONS[way.rule]
-            yield _made(
-                costs, rule=way.rule, title=f"{spend.source}: {spend.model}", published=way.published,
-                provider=spend.model, currency="USD", risk=risk, effort=effort,
-                action=f"{action}: {way.model}" if way.model else action,
-                certainty=way.certainty, accounts=0, resources=1, rows=spend.requests, at_stake=spend.cost,
-                saving=way.saving, months=1,
-            )  # fmt: skip
-
-
-def _made(
-    costs: EffortCost, *, months: int, saving: Decimal, at_stake: Decimal, **fields: object
-) -> Recommendation:
-    month = saving / max(months, 1)
-    effort = fields["effort"]
-    assert isinstance(effort, Effort)
-    cost = costs.of(effort)
-    amounts = {"at_stake": at_stake, "saving": saving, "a_month": month, "a_year": month * 12}
-    rounded = {name: amount.quantize(CENT) for name, amount in amounts.items()}
-    years_return = (month * 12 / cost).quantize(CENT) if cost else None
-    return Recommendation.model_validate({**fields, **rounded, "cost": cost, "years_return": years_return})

@@ -1,6 +1,6 @@
 """The five agents of the platform, composed over the real tools; what each says follows from what it was given."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from typing import Final
@@ -20,30 +20,44 @@ from netra_agents.roles import (
     Triage,
     five_roles,
 )
-from netra_workflows.tools import BillRead, FoundSavings, Inventory, PlannedSteps, ToolGaveUp, Written
+from netra_workflows.model import NO_CURRENCY, Kind
+from netra_workflows.tools import (
+    BillRead,
+    FoundSaving,
+    FoundSavings,
+    PlannedSteps,
+    ToolGaveUp,
+    Uploads,
+    Written,
+)
 
 _NO_WAY_BACK: Final = ("gone", "snapshot", "binds", "delete")
 _SHORT: Final = 60
 
 
 async def triage(request: Request, turn: Turn) -> Triage:
-    """Find out which of the tenant's bills are meant: those named, else those that the question names, else all."""
-    await turn.think("Which bills are meant?")
-    there = Inventory.model_validate(await turn.tool("list_bills", {})).names
+    """Find out which of the tenant's uploads are meant: those named, else those that the question names, else all.
+
+    Price lists are meant along with whatever they price.
+    """
+    await turn.think("Which uploads are meant?")
+    uploads = Uploads.model_validate(await turn.tool("list_bills", {})).uploads
+    there = [one.name for one in uploads]
     missing = [name for name in request.sources if name not in there]
     if missing:
-        raise AgentError(f"there is no bill called {missing[0]}; upload it first")
+        raise AgentError(f"there is no upload called {missing[0]}; upload it first")
     named = request.sources or tuple(name for name in there if name in request.question)
-    chosen = named or there
-    if not chosen:
+    if not there:
         raise AgentError("there is no bill to look at; upload one first")
-    why = f"{len(chosen)} of {len(there)} bills {'are named' if named else 'are there, and none is named'}"
+    prices = [one.name for one in uploads if one.kind is Kind.PRICES and one.name not in named]
+    chosen = [*named, *prices] if named else there
+    why = f"{len(named or there)} of {len(there)} uploads {'are named' if named else 'are there, and none is named'}"
     await turn.think(f"{why}.")
-    return Triage(kind="savings", reason=why, sources=chosen)
+    return Triage(kind="savings", reason=why, sources=tuple(chosen))
 
 
 async def collect(work: Triage, turn: Turn) -> Findings:
-    """Read each bill, and say what it comes to; one that can't be read is missing, and the others count."""
+    """Read each upload, and say what it comes to; one that can't be read is missing, and the others count."""
     figures: list[Figure] = []
     missing: list[str] = []
     for place, source in enumerate(work.sources, start=1):
@@ -55,16 +69,16 @@ async def collect(work: Triage, turn: Turn) -> Findings:
             continue
         figures += _figures(source, read)
         await turn.think(
-            f"{source}, bill {place} of {len(work.sources)}: {read.rows} rows read, {read.refused} refused."
+            f"{source}, upload {place} of {len(work.sources)}: {read.rows} rows read, {read.refused} refused."
         )
     if not figures:
-        raise AgentError("none of the bills can be read; export them again and upload the whole files")
+        raise AgentError("none of the uploads can be read; export them again and upload the whole files")
     return Findings(figures=tuple(figures), missing=tuple(missing))
 
 
 def _figures(source: str, read: BillRead) -> list[Figure]:
     if not read.totals:
-        return [Figure(name=_name(source, "", "XXX"), amount=Decimal(0), currency="XXX", source=source)]
+        return [Figure(name=_name(source), amount=Decimal(0), currency=NO_CURRENCY, source=source)]
     return [
         Figure(
             name=_name(source, total.provider, total.currency), amount=total.billed, currency=total.currency,
@@ -74,25 +88,28 @@ def _figures(source: str, read: BillRead) -> list[Figure]:
     ]  # fmt: skip
 
 
-def _name(source: str, provider: str, currency: str) -> str:
+def _name(source: str, provider: str = "", currency: str = NO_CURRENCY) -> str:
     return f"{source}: {provider[:_SHORT]} {currency}"
 
 
+def _figures_of(one: FoundSaving, known: Collection[str]) -> tuple[str, ...]:
+    """Name the figures that a saving is a part of: a bill's of its cloud, else all of what an upload holds."""
+    names = ((_name(source, one.provider, one.currency), _name(source)) for source in one.sources)
+    return tuple(own for told in names if (own := next((name for name in told if name in known), None)))
+
+
 async def optimize(work: Optimizing, turn: Turn) -> Optimization:
-    """Judge the bills by the published rules; each saving names the figures that it is a part of."""
+    """Judge the uploads by the published rules; each saving names the figures that it is a part of."""
     sources = sorted({figure.source for figure in work.findings.figures})
     known = {figure.name for figure in work.findings.figures}
-    await turn.think(f"{len(sources)} bills are judged by the published rules.")
-    found = FoundSavings.model_validate(await turn.tool("find_savings", {"names": [*sources]})).savings
+    await turn.think(f"{len(sources)} uploads are judged by the published rules.")
+    found = FoundSavings.model_validate(await turn.tool("find_savings", {"names": [*sources]}))
+    for warning in found.warnings:
+        await turn.think(warning)
     savings = tuple(
-        Saving(
-            rule=one.rule, amount=one.amount, currency=one.currency,
-            figures=tuple(
-                name for name in (_name(source, one.provider, one.currency) for source in one.sources) if name in known
-            ),
-        )
-        for one in found
-    )  # fmt: skip
+        Saving(rule=one.rule, amount=one.amount, currency=one.currency, figures=_figures_of(one, known))
+        for one in found.savings
+    )
     worth = sum(1 for one in savings if one.amount > 0)
     await turn.think(f"{len(savings)} findings, of which {worth} save money.")
     return Optimization(savings=savings)
@@ -115,7 +132,7 @@ async def act(found: Optimization, turn: Turn) -> Actions:
 
 async def report(context: Context, turn: Turn) -> Report:
     """Write the report, and say what it comes to."""
-    written = Written.model_validate(await turn.tool("write_report", {}))
+    written = Written.model_validate(await turn.tool("write_report", {"names": [*context.findings.missing]}))
     await turn.think(f"The report has {written.characters} characters.")
     lines = [
         f"{written.a_month[currency]} {currency} a month could be saved, {written.a_year[currency]} a year."

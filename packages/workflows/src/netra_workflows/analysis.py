@@ -2,17 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date
 from decimal import Decimal, localcontext
 from functools import cache
 from typing import Any, Final
 
 import duckdb
-import numpy as np
 from pydantic import Field
 
-from netra_workflows.bills import Bills, fill, sql
+from netra_workflows.bills import Bills
 from netra_workflows.columns import table
+from netra_workflows.estimates import of_inventory, of_requests, shown
 from netra_workflows.inventory import InventoryFinding
 from netra_workflows.model import (
     Anomaly,
@@ -21,13 +20,16 @@ from netra_workflows.model import (
     Coverage,
     Finding,
     Frozen,
+    Ingested,
     ModelSpend,
     Rows,
     Rule,
     Tagging,
     Total,
 )
-from netra_workflows.plan import CommitmentPlan, Demand, Offer, commit, known_offers
+from netra_workflows.plan import CommitmentPlan, Offer, commit, demand, known_offers
+from netra_workflows.queries import fill, sql
+from netra_workflows.tokens import TokenSpend
 
 _DIGITS: Final = 60
 _PRECEDENCE_OF_PLAN: Final = 50
@@ -54,6 +56,9 @@ class Analysis(Frozen):
     anomalies: tuple[Anomaly, ...]
     models: tuple[ModelSpend, ...]
     months: dict[str, int] = Field(description="by currency, how many months the bills span")
+    read: tuple[Ingested, ...] = Field(description="what became of each file")
+    tokens: tuple[TokenSpend, ...] = Field(description="what requests to models cost, by file")
+    warnings: tuple[str, ...]
 
 
 @cache
@@ -64,17 +69,24 @@ def rules() -> Mapping[int, Rule]:
 
 
 def analyse(
-    bills: Bills, policy: AnalysisPolicy | None = None, *, inventory: Iterable[InventoryFinding] = ()
+    bills: Bills,
+    policy: AnalysisPolicy | None = None,
+    *,
+    inventory: Iterable[InventoryFinding] = (),
+    tokens: Iterable[TokenSpend] = (),
 ) -> Analysis:
     """Find what the bills that were read could have cost less, and what in them is unusual.
 
     Args:
-        inventory: what an inventory shows; the bills' rows of its idle resources are findings of their own.
+        inventory: what an inventory shows; the bills' rows of its idle resources are findings of their own, and what
+            bills save on is left to them.
+        tokens: what requests to models cost; they count as one month's.
 
     Raises:
         PlanUnproved: no commitment plan could be proved.
     """
     policy = policy or AnalysisPolicy()
+    inventory, tokens = tuple(inventory), tuple(tokens)
     run = _Run(bills.connection)
     run.reference(policy)
     run.make("meter_rule", "meters")
@@ -96,7 +108,9 @@ def analyse(
     run.planned(plans)
     run.make("taken", "taken")
     run.make("net", "nets")
-    findings = [*run.findings(plans)]
+    months = {row["currency"]: int(row["months"]) for row in run.read("months", "currency")}
+    billed = [*shown(run.findings(plans, months), inventory)]
+    findings = [*billed, *of_inventory(inventory, billed), *of_requests(tokens)]
     return Analysis(
         findings=tuple(sorted(findings, key=_rank)),
         totals=bills.totals(),
@@ -110,7 +124,10 @@ def analyse(
             ModelSpend(**row)
             for row in run.read("models", "provider", "model", "direction", "cache", "currency")
         ),
-        months={row["currency"]: int(row["months"]) for row in run.read("months", "currency")},
+        months=months,
+        read=tuple(bills.read),
+        tokens=tokens,
+        warnings=tuple(spend.warning for spend in tokens if spend.warning),
     )
 
 
@@ -196,8 +213,8 @@ class _Run:
             found[row["provider"], row["currency"]].append(row)
         offers = known_offers() if policy.offers is None else policy.offers
         least = policy.thresholds.get("plan_days", Decimal(7))
-        demands = (_demand(*key, rows) for key, rows in sorted(found.items()))
-        plans = (commit(d, offers) for d in demands if _days(d) >= least)
+        demands = (demand(*key, rows) for key, rows in sorted(found.items()))
+        plans = (commit(d, offers) for d in demands if d.days >= least)
         return [plan for plan in plans if plan is not None]
 
     def planned(self, plans: Sequence[CommitmentPlan]) -> None:
@@ -220,7 +237,7 @@ class _Run:
         name = self._names[row["source_id"]]
         return Rows.model_construct(source=name, records=tuple(sorted(row["records"])))
 
-    def findings(self, plans: Sequence[CommitmentPlan]) -> Iterator[Finding]:
+    def findings(self, plans: Sequence[CommitmentPlan], months: Mapping[str, int]) -> Iterator[Finding]:
         """Put together what each rule found in each account."""
         proofs: dict[tuple[Any, ...], list[Rows]] = defaultdict(list)
         for row in self.read("rows", "precedence", "provider", "account", "currency", "source_id"):
@@ -231,7 +248,7 @@ class _Run:
             nets[net[:4]].append(dict(zip(_NET, net, strict=True)))
         saved = {(p.provider, p.currency): p for p in plans}
         for key, proof in proofs.items():
-            yield _finding(key, nets[key], tuple(proof), saved.get((key[1], key[3])))
+            yield _finding(key, nets[key], tuple(proof), saved.get((key[1], key[3])), months[key[3]])
 
 
 def _finding(
@@ -239,6 +256,7 @@ def _finding(
     nets: Sequence[Mapping[str, Any]],
     rows: tuple[Rows, ...],
     plan: CommitmentPlan | None,
+    months: int,
 ) -> Finding:
     precedence, provider, account, currency = key
     rule = rules()[precedence]
@@ -261,6 +279,7 @@ def _finding(
         billed=billed,
         at_stake=at_stake,
         saving=saving,
+        months=months,
         why=_why(rule, nets, plan),
     )
 
@@ -282,30 +301,3 @@ def _why(rule: Rule, nets: Sequence[Mapping[str, Any]], plan: CommitmentPlan | N
         return told
     saves = f"{told}; saves {' or '.join(f'{rate * 100:f}' for rate in rates)} %"
     return f"{saves}, assumed: {rule.assumed}" if rule.assumed else saves
-
-
-def _days(demand: Demand) -> Decimal:
-    slots = len(next(iter(demand.units.values())))
-    return Decimal(slots * demand.slot_hours) / 24
-
-
-def _demand(provider: str, currency: str, rows: Sequence[Mapping[str, Any]]) -> Demand:
-    """Lay use on a grid of hours, or of days where a bill tells days only."""
-    hours = 24 if any(row["span"] > 1 for row in rows) else 1
-    first = min(row["day"] for row in rows)
-    last = max(row["day"] for row in rows)
-    slots = ((last - first).days + 1) * (24 // hours)
-    units: dict[str, Any] = {}
-    paid: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
-    for row in rows:
-        kind = f"{row['meter_id']}@{row['region']}"
-        own = units.setdefault(kind, np.zeros(slots))
-        own[_slot(row["day"], first, int(row["hour"]), hours)] += row["quantity"] / hours
-        paid[kind][0] += row["billed"]
-        paid[kind][1] += row["quantity"]
-    price = {kind: billed / quantity for kind, (billed, quantity) in paid.items()}
-    return Demand(provider=provider, currency=currency, units=units, price=price, slot_hours=hours)
-
-
-def _slot(day: date, first: date, hour: int, hours: int) -> int:
-    return (day - first).days * (24 // hours) + (hour if hours == 1 else 0)

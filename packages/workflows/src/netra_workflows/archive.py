@@ -1,4 +1,4 @@
-"""The bills of tenants: the files in a folder that servers and workers share, their names in PostgreSQL."""
+"""What tenants upload: the files in a folder that servers and workers share, their names and kinds in PostgreSQL."""
 
 import asyncio
 import hashlib
@@ -17,14 +17,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from netra_auth import Access, Permission, Principal, Resource
 from netra_workflows.database import Database
 from netra_workflows.errors import BillKnown, BillNameTaken, BillNotFound, BillTooLarge
-from netra_workflows.model import Frozen
+from netra_workflows.judging import kind_of
+from netra_workflows.model import Frozen, Kind
 from netra_workflows.wording import LONGEST_NAME, check_text
 
 UPLOAD: Final = Permission("bill:upload")
-_COLUMNS: Final = "name, sha256, size_bytes, uploaded_by, uploaded_at"
+_COLUMNS: Final = "name, kind, sha256, size_bytes, uploaded_by, uploaded_at"
 _ADD: Final = text(
-    "insert into workflows.bill (namespace, tenant, name, sha256, size_bytes, uploaded_by)"
-    " values (:namespace, :tenant, :name, :sha256, :size_bytes, :uploaded_by) on conflict do nothing"
+    "insert into workflows.bill (namespace, tenant, name, kind, sha256, size_bytes, uploaded_by)"
+    " values (:namespace, :tenant, :name, :kind, :sha256, :size_bytes, :uploaded_by) on conflict do nothing"
 )
 _ONE: Final = text(
     f"select {_COLUMNS} from workflows.bill"  # nosec B608
@@ -37,9 +38,10 @@ _ALL: Final = text(
 
 
 class UploadedBill(Frozen):
-    """A bill of a tenant."""
+    """A bill of a tenant, or another kind of file that is judged along with bills."""
 
     name: str
+    kind: Kind
     sha256: str
     size_bytes: int
     uploaded_by: str
@@ -77,9 +79,10 @@ class Archive:
         if size_bytes > self._limit_bytes:
             raise BillTooLarge(self._limit_bytes)
         sha256 = await asyncio.to_thread(self._keep, path, principal.tenant)
+        kind = await asyncio.to_thread(kind_of, self._of(principal.tenant) / sha256)
         await self._database.execute(
-            _ADD, namespace=self._namespace, tenant=principal.tenant, name=name, sha256=sha256,
-            size_bytes=size_bytes, uploaded_by=principal.user,
+            _ADD, namespace=self._namespace, tenant=principal.tenant, name=name, kind=kind.value,
+            sha256=sha256, size_bytes=size_bytes, uploaded_by=principal.user,
         )  # fmt: skip
         for kept in await self.bills(principal.tenant):
             if (kept.name, kept.sha256) == (name, sha256):

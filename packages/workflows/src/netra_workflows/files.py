@@ -30,10 +30,34 @@ def is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
+def is_gzip(path: Path) -> bool:
+    """Tell by the first bytes, whatever the name says."""
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def digest(path: Path) -> str:
     """Give the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lines(path: Path, name: str, *, longest: int = MAX_LINE_BYTES) -> Iterator[bytes]:
+    """Give a file's lines, unpacked.
+
+    Raises:
+        BillUnreadable: truncated, corrupt, or with a line of more than *longest* bytes.
+    """
+    try:
+        with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
+            while line := file.readline(longest + 1):
+                if len(line) > longest:
+                    raise BillUnreadable(name, f"a line is longer than {longest >> 20} megabytes")
+                yield line
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise BillUnreadable(name, "its gzip stream is truncated or corrupt") from error
+    except OSError as error:
+        raise BillUnreadable(name, "it can't be opened") from error
 
 
 def peek(path: Path) -> Peek:
@@ -43,10 +67,9 @@ def peek(path: Path) -> Peek:
         BillUnreadable: truncated, corrupt, binary, empty, or with a line of more than a megabyte.
     """
     try:
-        with path.open("rb") as packed:
-            compressed = packed.read(2) == b"\x1f\x8b"
-        told = None if compressed else hashlib.sha256()
-        with gzip.open(path) if compressed else path.open("rb", buffering=0) as whole:
+        packed = is_gzip(path)
+        told = None if packed else hashlib.sha256()
+        with gzip.open(path) if packed else path.open("rb", buffering=0) as whole:
             begin = _scanned(path.name, whole, told)
         sha256 = told.hexdigest() if told else digest(path)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -114,9 +137,7 @@ class _Counting:
 
 def places(path: Path) -> Iterator[Place]:
     """Walk through a file's records; blank lines are none. It ends where the csv module gives up."""
-    with path.open("rb") as packed:
-        compressed = packed.read(2) == b"\x1f\x8b"
-    with gzip.open(path) if compressed else path.open("rb") as file:
+    with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
         lines = _Counting(file)
         reader = csv.reader(lines)
         number, line, byte = -1, 0, 0

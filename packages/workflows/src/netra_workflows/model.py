@@ -25,6 +25,15 @@ class Format(StrEnum):
     CONTRACTS = "contracts"
 
 
+class Kind(StrEnum):
+    """What an upload is, by its content."""
+
+    BILL = "bill"
+    INVENTORY = "inventory"
+    REQUESTS = "requests"
+    PRICES = "prices"
+
+
 class Certainty(StrEnum):
     """How sure it is that a saving can be had by the act that its rule names."""
 
@@ -67,7 +76,7 @@ class Ingested(Frozen):
     """What became of one file."""
 
     source: str
-    format: Format
+    format: Format | Kind
     version: str | None = Field(description="the newest FOCUS version whose columns it has")
     sha256: str
     rows: int
@@ -94,17 +103,22 @@ class Rule(Frozen):
 
 
 class Rows(Frozen):
-    """Rows of one source, by their numbers after the header."""
+    """Rows of one source, by their numbers after the header.
+
+    An answer of an inventory tells of many resources: then `part` is the one that is meant.
+    """
 
     source: str
     records: tuple[int, ...]
+    part: str = ""
 
 
 class Finding(Frozen):
     """Money that a published rule says is spent in vain, in one account and currency.
 
     `billed` is what its rows were billed, `at_stake` the part that the rule doubts, `saving` the part that the
-    rule's act would have saved: never more than `billed`. All three are for the time that the rows span.
+    rule's act would have saved: never more than `billed`. All three are for the time that the rows span, `months`
+    long. What an inventory shows is billed what its provider estimates for a month, requests what a price list says.
     """
 
     rule: Rule
@@ -116,6 +130,7 @@ class Finding(Frozen):
     billed: Decimal
     at_stake: Decimal
     saving: Decimal
+    months: int = Field(ge=1)
     why: str
 
 

@@ -8,8 +8,9 @@ of the bill is the plan. The dual solution is a bound that no plan can undercut,
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,6 +100,33 @@ class Demand:
         """What all of it costs without commitments."""
         return sum(float(u.sum()) * self.price[kind] * self.slot_hours for kind, u in self.units.items())
 
+    @property
+    def days(self) -> Decimal:
+        """How long all of it lasts."""
+        return Decimal(len(next(iter(self.units.values()))) * self.slot_hours) / 24
+
+
+def demand(provider: str, currency: str, rows: Sequence[Mapping[str, Any]]) -> Demand:
+    """Lay use on a grid of hours, or of days where a bill tells days only."""
+    hours = 24 if any(row["span"] > 1 for row in rows) else 1
+    first = min(row["day"] for row in rows)
+    last = max(row["day"] for row in rows)
+    slots = ((last - first).days + 1) * (24 // hours)
+    units: dict[str, Any] = {}
+    paid: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for row in rows:
+        kind = f"{row['meter_id']}@{row['region']}"
+        own = units.setdefault(kind, np.zeros(slots))
+        own[_slot(row["day"], first, int(row["hour"]), hours)] += row["quantity"] / hours
+        paid[kind][0] += row["billed"]
+        paid[kind][1] += row["quantity"]
+    price = {kind: billed / quantity for kind, (billed, quantity) in paid.items()}
+    return Demand(provider=provider, currency=currency, units=units, price=price, slot_hours=hours)
+
+
+def _slot(day: date, first: date, hour: int, hours: int) -> int:
+    return (day - first).days * (24 // hours) + (hour if hours == 1 else 0)
+
 
 def known_offers() -> tuple[Offer, ...]:
     """Give the offers of the table `offers`."""
@@ -156,6 +184,7 @@ class _Problem:
             values.append(np.full(len(rows[-1]), demand.price[kind]))
         index = (np.concatenate(rows), np.concatenate(columns))
         shape = (2 * t, 1 + t + len(self.levels))
+
         self.rows = coo_array((np.concatenate(values), index), shape=shape).tocsr()
         self.limit = np.concatenate([self.spend, np.zeros(t)])
         keeps = 1 - float(self._kind.discount) if self._kind else 1.0

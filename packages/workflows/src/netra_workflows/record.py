@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -13,10 +12,9 @@ from netra_workflows.advice import Advice
 from netra_workflows.analysis import Analysis
 from netra_workflows.database import Database, Transaction
 from netra_workflows.errors import PlanNotFound
+from netra_workflows.judging import Proofs
 from netra_workflows.model import Finding, Frozen, Rows, Rule
 
-Proofs = Mapping[tuple[str, int], Decimal]
-"""What each row was billed, by source and record."""
 _AT_ONCE: Final = 20_000
 
 
@@ -33,14 +31,13 @@ _ADD: Final = text(
     "insert into workflows.analysis (id, namespace, tenant, asked_by, sources, document)"
     " values (:id, :namespace, :tenant, :asked_by, :sources, :document) on conflict do nothing returning id"
 )
-_MONTHS: Final = _insert("months", {"currency": "text", "months": "integer"})
 _FINDING: Final = text(
     "insert into workflows.finding (id, analysis, place, rule, published, terms, provider, account, currency,"
-    " resources, billed, at_stake, saving, why) values (:finding, :id, :place, :rule, :published,"
-    " cast(:terms as json), :provider, :account, :currency, :resources, :billed, :at_stake, :saving, :why)"
+    " resources, billed, at_stake, saving, months, why) values (:finding, :id, :place, :rule, :published,"
+    " cast(:terms as json), :provider, :account, :currency, :resources, :billed, :at_stake, :saving, :months, :why)"
 )
 _PROOF: Final = _insert(
-    "proof", {"source": "text", "record": "bigint", "finding": "uuid", "billed": "numeric"}
+    "proof", {"source": "text", "record": "bigint", "part": "text", "finding": "uuid", "billed": "numeric"}
 )
 _OURS: Final = "namespace = :namespace and tenant = :tenant"
 _ONE: Final = text(
@@ -51,8 +48,8 @@ _FOUND: Final = text(
     f" where a.id = :id and {_OURS} order by f.place"  # nosec B608
 )
 _PROVEN: Final = text(
-    "select finding, source, array_agg(record order by record) as records from workflows.proof"
-    " where analysis = :id group by finding, source order by source"
+    "select finding, source, part, array_agg(record order by record) as records from workflows.proof"
+    " where analysis = :id group by finding, source, part order by source, part"
 )
 _PLAN: Final = text(
     "insert into workflows.plan (id, namespace, tenant, state, revision)"
@@ -73,11 +70,11 @@ _DRAFTED: Final = text(
     " insert into workflows.concerned (plan, user_id) values (:id, :user)"
 )
 _REPORT: Final = text(
-    "insert into workflows.report (analysis, markdown, findings_csv) values (:id, :markdown, :findings_csv)"
-    " on conflict do nothing"
+    "insert into workflows.report (analysis, markdown, html, findings_csv)"
+    " values (:id, :markdown, :html, :findings_csv) on conflict do nothing"
 )
 _REPORTED: Final = text(
-    "select r.markdown, r.findings_csv from workflows.report r join workflows.analysis a on a.id = r.analysis"
+    "select r.markdown, r.html, r.findings_csv from workflows.report r join workflows.analysis a on a.id = r.analysis"
     f" where a.id = :id and {_OURS}"  # nosec B608
 )
 
@@ -90,9 +87,10 @@ class StoredFinding(Frozen):
 
 
 class Report(Frozen):
-    """What a person reads, as Markdown, and the findings as CSV."""
+    """What a person reads, as Markdown and as a page that opens offline, and the findings as CSV."""
 
     markdown: str
+    html: str
     findings_csv: str
 
 
@@ -123,8 +121,6 @@ class Record:
             )  # fmt: skip
             if not added:
                 return
-            months = analysis.months
-            await transaction.execute(_MONTHS, id=id, currency=[*months], months=[*months.values()])
             for place, finding in enumerate(analysis.findings, start=1):
                 await _add_finding(transaction, id, place, finding, proofs)
 
@@ -150,7 +146,7 @@ class Record:
             return ()
         proven: dict[UUID, list[Rows]] = {row.id: [] for row in rows}
         for proof in await self._database.execute(_PROVEN, id=id):
-            own = Rows.model_construct(source=proof.source, records=tuple(proof.records))
+            own = Rows.model_construct(source=proof.source, records=tuple(proof.records), part=proof.part)
             proven[proof.finding].append(own)
         return tuple(StoredFinding(id=row.id, finding=_finding(row, proven[row.id])) for row in rows)
 
@@ -187,18 +183,18 @@ async def _add_finding(
         _FINDING, id=id, finding=own, place=place, rule=finding.rule.id, published=finding.rule.published,
         terms=finding.rule.model_dump_json(), provider=finding.provider, account=finding.account,
         currency=finding.currency, resources=list(finding.resources), billed=finding.billed,
-        at_stake=finding.at_stake, saving=finding.saving, why=finding.why,
+        at_stake=finding.at_stake, saving=finding.saving, months=finding.months, why=finding.why,
     )  # fmt: skip
-    rows = [(rows.source, record) for rows in finding.rows for record in rows.records]
+    rows = [(rows.source, record, rows.part) for rows in finding.rows for record in rows.records]
     for some in _batches(rows):
-        sources, records = zip(*some, strict=True)
+        sources, records, parts = zip(*some, strict=True)
         await transaction.execute(
-            _PROOF, id=id, source=list(sources), record=list(records), finding=[own] * len(some),
+            _PROOF, id=id, source=list(sources), record=list(records), part=list(parts), finding=[own] * len(some),
             billed=[proofs[row] for row in some],
         )  # fmt: skip
 
 
-def _batches(rows: Sequence[tuple[str, int]]) -> Iterable[Sequence[tuple[str, int]]]:
+def _batches(rows: Sequence[tuple[str, int, str]]) -> Iterable[Sequence[tuple[str, int, str]]]:
     return (rows[first : first + _AT_ONCE] for first in range(0, len(rows), _AT_ONCE))
 
 

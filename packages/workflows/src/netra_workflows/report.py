@@ -9,7 +9,7 @@ from typing import Final
 
 from netra_workflows.advice import Advice, Step, Wave
 from netra_workflows.analysis import Analysis
-from netra_workflows.model import Ingested, Total
+from netra_workflows.model import NO_CURRENCY, Ingested, Total
 
 _FORMULA: Final = ("=", "+", "-", "@", "|", "%")
 _MARKS: Final = re.compile(r"([\\`*_{}\[\]<>()#|~!&])")
@@ -17,14 +17,18 @@ _BLANK: Final = re.compile(r"\s+")
 SHOWN: Final = 80
 
 
-def markdown(advice: Advice, analysis: Analysis, read: Iterable[Ingested] = ()) -> str:
+def markdown(advice: Advice, analysis: Analysis, missing: Iterable[str] = ()) -> str:
     """Write the report: what it comes to, what to do, what it rests on.
 
     What stands in bills is text here, whatever it says: no markup, no link, at most 80 characters of it.
+
+    Args:
+        missing: names of uploads that could not be read.
     """
     parts = [
         "# Savings", *_verdict(advice), "## Plan", *_plan(advice.plan), "## Findings", *_findings(analysis),
-        "## Commitments", *_commitments(analysis), "## Spend", *_spend(analysis), "## Bills", *_bills(read),
+        "## Commitments", *_commitments(analysis), "## Spend", *_spend(analysis),
+        "## Read", *_read(analysis.read), *_missing(missing),
     ]  # fmt: skip
     return "\n\n".join(parts) + "\n"
 
@@ -60,16 +64,24 @@ def _harmless(cell: str) -> str:
     return f"'{line}" if line.lstrip(" ").startswith(_FORMULA) else line
 
 
-def _text(told: str, shown: int = SHOWN) -> str:
-    """Make what others wrote into plain text of one line."""
+def plain(told: str, shown: int = SHOWN) -> str:
+    """Make what others wrote into one line that can be printed."""
     short = _BLANK.sub(" ", "".join(c if c.isprintable() else " " for c in told)).strip()
-    if len(short) > shown:
-        short = short[: shown - 1] + "…"
-    return _MARKS.sub(r"\\\1", short)
+    return short if len(short) <= shown else short[: shown - 1] + "…"
 
 
-def _money(amount: Decimal, currency: str) -> str:
+def _text(told: str, shown: int = SHOWN) -> str:
+    return _MARKS.sub(r"\\\1", plain(told, shown))
+
+
+def money(amount: Decimal, currency: str) -> str:
+    """Write an amount to the cent."""
     return f"{amount.quantize(Decimal('0.01')):,} {currency}"
+
+
+def priced(amount: Decimal, currency: str) -> str:
+    """Write an amount to the cent, or that there is none: an inventory may tell no price at all."""
+    return "no price" if currency == NO_CURRENCY and not amount else money(amount, currency)
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[object]], none: str) -> str:
@@ -82,8 +94,8 @@ def _verdict(advice: Advice) -> Iterator[str]:
         yield "Nothing was found that could have cost less."
     for own in advice.sums:
         yield (
-            f"**{_money(own.a_month, own.currency)} a month**, {_money(own.a_year, own.currency)} a year could be"
-            f" saved; getting there costs about {_money(own.cost, own.currency)} once."
+            f"**{money(own.a_month, own.currency)} a month**, {money(own.a_year, own.currency)} a year could be"
+            f" saved; getting there costs about {money(own.cost, own.currency)} once."
         )
     yield from (f"> {_text(warning, 4 * SHOWN)}" for warning in advice.warnings)
 
@@ -100,7 +112,7 @@ def _plan(steps: Sequence[Step]) -> Iterator[str]:
                     (
                         step.number, _text(r.action, 4 * SHOWN),
                         f"{_text(r.provider)}: {r.resources} resources, {r.rows} rows",
-                        _money(r.a_month, r.currency), r.effort, r.certainty, _text(r.risk),
+                        priced(r.a_month, r.currency), r.effort, r.certainty, _text(r.risk),
                         "" if r.years_return is None else f"{r.years_return} x",
                     )
                     for step in own for r in (step.recommendation,)
@@ -116,8 +128,8 @@ def _findings(analysis: Analysis) -> Iterator[str]:
         ("rule", "account", "at stake", "saving", "rows", "published as"),
         (
             (
-                _text(f.rule.title), f"{_text(f.provider)} {_text(f.account)}", _money(f.at_stake, f.currency),
-                _money(f.saving, f.currency), sum(len(rows.records) for rows in f.rows), _text(f.rule.published),
+                _text(f.rule.title), f"{_text(f.provider)} {_text(f.account)}", priced(f.at_stake, f.currency),
+                priced(f.saving, f.currency), sum(len(rows.records) for rows in f.rows), _text(f.rule.published),
             )
             for f in analysis.findings
         ),
@@ -130,7 +142,7 @@ def _commitments(analysis: Analysis) -> Iterator[str]:
         bought = ", ".join(f"{_text(c.programme)}: {c.an_hour} an hour" for c in plan.commitments)
         yield (
             f"With {_text(plan.provider)}, buy {bought}. Over {plan.hours} hours that costs"
-            f" {_money(plan.cost, plan.currency)} instead of {_money(plan.on_demand, plan.currency)};"
+            f" {money(plan.cost, plan.currency)} instead of {money(plan.on_demand, plan.currency)};"
             f" no plan of these offers costs less than {plan.proof.bound:,.4f} (dual bound)."
         )
     yield _table(
@@ -139,8 +151,8 @@ def _commitments(analysis: Analysis) -> Iterator[str]:
             (
                 _text(c.provider),
                 _text(c.programme),
-                _money(c.covered, c.currency),
-                _money(c.eligible, c.currency),
+                money(c.covered, c.currency),
+                money(c.eligible, c.currency),
             )
             for c in analysis.coverage
         ),
@@ -152,15 +164,24 @@ def _spend(analysis: Analysis) -> Iterator[str]:
     yield _table(
         ("provider", "billed", "usage", "purchases", "tax", "credits", "adjustments"),
         (
-            (_text(t.provider), *(_money(amount, t.currency) for amount in _amounts(t)))
+            (_text(t.provider), *(money(amount, t.currency) for amount in _amounts(t)))
             for t in analysis.totals
         ),
         "No bill was read.",
     )  # fmt: skip
+    if analysis.tokens:
+        yield _table(
+            ("requests", "model", "number", "tokens in", "tokens out", "cost by price list"),
+            (
+                (_text(t.source), _text(t.model), t.requests, t.input, t.output, money(t.cost, "USD"))
+                for t in analysis.tokens
+            ),
+            "",
+        )
     yield _table(
         ("provider", "usage", "without a tag"),
         (
-            (_text(t.provider), _money(t.usage, t.currency), _money(t.untagged, t.currency))
+            (_text(t.provider), money(t.usage, t.currency), money(t.untagged, t.currency))
             for t in analysis.tagging
         ),
         "No bill tells tags.",
@@ -171,9 +192,14 @@ def _amounts(total: Total) -> Iterator[Decimal]:
     yield from (total.billed, total.usage, total.purchases, total.tax, total.credits, total.adjustments)
 
 
-def _bills(read: Iterable[Ingested]) -> Iterator[str]:
+def _read(read: Iterable[Ingested]) -> Iterator[str]:
     yield _table(
-        ("bill", "format", "rows", "refused", "notes"),
+        ("upload", "format", "rows", "refused", "notes"),
         ((_text(r.source), r.format, r.rows, r.refused, _text("; ".join(r.notes), 4 * SHOWN)) for r in read),
-        "",
+        "Nothing was read.",
     )
+
+
+def _missing(missing: Iterable[str]) -> Iterator[str]:
+    if names := ", ".join(map(_text, sorted(missing))):
+        yield f"Could not be read, and does not count: {names}."

@@ -1,13 +1,13 @@
-"""What the agents act through: tools that list, read and judge a tenant's bills, draw up the plan and write the report.
+"""What the agents act through: tools that list, read and judge a tenant's uploads, draw up the plan, write the report.
 
 A tool whose worker died is called again, and what it writes is written once.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from pydantic import Field, JsonValue
@@ -32,14 +32,18 @@ from netra_tools import StoreUnavailable as ToolStoreUnavailable
 from netra_tools import TenantId as ToolTenantId
 from netra_tools import UserId as ToolUserId
 from netra_workflows.advice import recommend
-from netra_workflows.analysis import Analysis, analyse
-from netra_workflows.archive import Archive, UploadedBill
+from netra_workflows.analysis import Analysis
+from netra_workflows.archive import Archive
 from netra_workflows.bills import Bills
 from netra_workflows.errors import BillRefused, NotFound
-from netra_workflows.model import Frozen, Ingested, Total
-from netra_workflows.record import Proofs, Record, Report
+from netra_workflows.judging import Upload, judge, read
+from netra_workflows.model import Frozen, Kind, Total
+from netra_workflows.page import page
+from netra_workflows.record import Record, Report
 from netra_workflows.report import findings_csv, markdown
 
+_Given = TypeVar("_Given")
+_Done = TypeVar("_Done")
 _PATIENCE: Final = timedelta(minutes=5)
 
 
@@ -48,25 +52,38 @@ class Nothing(Frozen):
 
 
 class BillName(Frozen):
-    """Which bill."""
+    """Which upload."""
 
     name: str = Field(max_length=100)
 
 
 class BillNames(Frozen):
-    """Which bills."""
+    """Which uploads."""
 
     names: tuple[str, ...] = Field(min_length=1)
 
 
-class Inventory(Frozen):
-    """The bills that there are."""
+class Missing(Frozen):
+    """Which uploads could not be read."""
 
     names: tuple[str, ...]
 
 
+class Listed(Frozen):
+    """An upload, and what it is by its content."""
+
+    name: str
+    kind: Kind
+
+
+class Uploads(Frozen):
+    """The uploads that there are."""
+
+    uploads: tuple[Listed, ...]
+
+
 class BillRead(Frozen):
-    """What a bill comes to."""
+    """What an upload holds, and a bill comes to."""
 
     rows: int
     refused: int
@@ -75,7 +92,7 @@ class BillRead(Frozen):
 
 
 class FoundSaving(Frozen):
-    """What one finding would save, and in which bills its rows stand."""
+    """What one finding would save, and in which uploads its rows stand."""
 
     rule: str
     provider: str
@@ -88,6 +105,7 @@ class FoundSavings(Frozen):
     """What was found, the largest saving first."""
 
     savings: tuple[FoundSaving, ...]
+    warnings: tuple[str, ...]
 
 
 class PlannedStep(Frozen):
@@ -133,40 +151,39 @@ class BillTools:
         """Give them, as a registry takes them."""
         rules: dict[str, Any] = {"timeout": _PATIENCE, "when_lost": WhenLost.REPEAT, "breaker": None}
         return (
-            Tool.typed("list_bills", self._list, Nothing, Inventory, **rules),
+            Tool.typed("list_bills", self._list, Nothing, Uploads, **rules),
             Tool.typed("read_bill", self._read, BillName, BillRead, **rules),
             Tool.typed("find_savings", self._find, BillNames, FoundSavings, **rules),
             Tool.typed("draft_plan", self._plan, Nothing, PlannedSteps, **rules),
-            Tool.typed("write_report", self._write, Nothing, Written, **rules),
+            Tool.typed("write_report", self._write, Missing, Written, **rules),
         )
 
-    async def _list(self, _: Nothing, context: Context) -> Inventory:
-        bills = await self._archive.bills(context.caller.tenant)
-        return Inventory(names=tuple(bill.name for bill in bills))
+    async def _list(self, _: Nothing, context: Context) -> Uploads:
+        there = await self._archive.bills(context.caller.tenant)
+        return Uploads(uploads=tuple(Listed(name=one.name, kind=one.kind) for one in there))
 
     async def _read(self, bill: BillName, context: Context) -> BillRead:
         kept = await self._uploaded(bill.name, context)
         async with self._room:
-            read = await asyncio.to_thread(self._ingested, context.caller.tenant, [kept])
-        one = read[0]
+            one = await asyncio.to_thread(self._in_bills, read, kept)
         return BillRead(rows=one.rows, refused=one.refused, totals=one.totals, notes=one.notes)
 
     async def _find(self, bills: BillNames, context: Context) -> FoundSavings:
-        tenant = context.caller.tenant
         kept = [await self._uploaded(name, context) for name in bills.names]
         async with self._room:
-            analysis, billed = await asyncio.to_thread(self._analysed, tenant, kept)
+            analysis, proofs = await asyncio.to_thread(self._in_bills, judge, kept)
+        caller = context.caller
         await self._record.add(
-            _run(context), analysis, billed, tenant=tenant, user=context.caller.user, sources=bills.names
+            _run(context), analysis, proofs, tenant=caller.tenant, user=caller.user, sources=bills.names
         )
         found = (
             FoundSaving(
                 rule=f.rule.id, provider=f.provider, currency=f.currency, amount=f.saving,
-                sources=tuple(rows.source for rows in f.rows),
+                sources=tuple(sorted({rows.source for rows in f.rows})),
             )
             for f in analysis.findings
         )  # fmt: skip
-        return FoundSavings(savings=tuple(found))
+        return FoundSavings(savings=tuple(found), warnings=analysis.warnings)
 
     async def _plan(self, _: Nothing, context: Context) -> PlannedSteps:
         run, caller = _run(context), context.caller
@@ -178,12 +195,14 @@ class BillTools:
         )  # fmt: skip
         return PlannedSteps(steps=tuple(steps))
 
-    async def _write(self, _: Nothing, context: Context) -> Written:
+    async def _write(self, missing: Missing, context: Context) -> Written:
         run = _run(context)
         analysis = await self._analysis(run, context.caller)
         advice = recommend(analysis)
-        text = markdown(advice, analysis)
-        await self._record.add_report(run, Report(markdown=text, findings_csv=findings_csv(analysis)))
+        text = markdown(advice, analysis, missing.names)
+        html = page(advice, analysis, missing.names)
+        report = Report(markdown=text, html=html, findings_csv=findings_csv(analysis))
+        await self._record.add_report(run, report)
         return Written(
             a_month={own.currency: own.a_month for own in advice.sums},
             a_year={own.currency: own.a_year for own in advice.sums},
@@ -191,11 +210,13 @@ class BillTools:
             characters=len(text),
         )
 
-    async def _uploaded(self, name: str, context: Context) -> UploadedBill:
+    async def _uploaded(self, name: str, context: Context) -> Upload:
+        tenant = context.caller.tenant
         try:
-            return await self._archive.find(context.caller.tenant, name)
+            kept = await self._archive.find(tenant, name)
         except (NotFound, ValueError) as error:
             raise ToolError(str(error)) from error
+        return Upload(kept.name, kept.kind, self._archive.path(tenant, kept), kept.uploaded_at)
 
     async def _analysis(self, run: UUID, caller: Caller) -> Analysis:
         try:
@@ -203,19 +224,11 @@ class BillTools:
         except NotFound as error:
             raise ToolError("nothing was analysed yet; find savings first") from error
 
-    def _ingested(self, tenant: str, bills: Sequence[UploadedBill]) -> list[Ingested]:
-        with Bills.opened(memory_mb=self._memory_mb, threads=self._threads) as opened:
-            return self._take(opened, tenant, bills)
-
-    def _analysed(self, tenant: str, bills: Sequence[UploadedBill]) -> tuple[Analysis, Proofs]:
-        with Bills.opened(memory_mb=self._memory_mb, threads=self._threads) as opened:
-            self._take(opened, tenant, bills)
-            analysis = analyse(opened)
-            return analysis, proofs(opened, analysis)
-
-    def _take(self, opened: Bills, tenant: str, bills: Sequence[UploadedBill]) -> list[Ingested]:
+    def _in_bills(self, work: Callable[[Bills, _Given], _Done], given: _Given) -> _Done:
+        """Work with bills of its own, in a thread."""
         try:
-            return [opened.ingest(self._archive.path(tenant, bill), name=bill.name) for bill in bills]
+            with Bills.opened(memory_mb=self._memory_mb, threads=self._threads) as opened:
+                return work(opened, given)
         except BillRefused as error:
             raise ToolError(error.reason) from error
 
@@ -260,17 +273,3 @@ def _run(context: Context) -> UUID:
     if context.caller.work is None:
         raise ToolError("this tool works for a run of agents only")
     return UUID(context.caller.work)
-
-
-def proofs(bills: Bills, analysis: Analysis) -> Proofs:
-    """Look up what each row of a finding was billed."""
-    wanted = [(rows.source, record) for f in analysis.findings for rows in f.rows for record in rows.records]
-    if not wanted:
-        return {}
-    found = bills.connection.execute(
-        "select source.name, charge.record, charge.billed from charge join source using (source_id)"
-        " join (select unnest(cast(? as varchar[])) as name, unnest(cast(? as bigint[])) as record) as wanted"
-        " on source.name = wanted.name and charge.record = wanted.record",
-        [list(column) for column in zip(*wanted, strict=True)],
-    ).fetchall()
-    return {(source, record): billed for source, record, billed in found}

@@ -12,6 +12,7 @@ create table workflows.bill (
     namespace text not null,
     tenant text not null,
     name text not null,
+    kind text not null check (kind in ('bill', 'inventory', 'requests', 'prices')),
     sha256 text not null,
     size_bytes bigint not null,
     uploaded_by text not null,
@@ -33,14 +34,6 @@ create table workflows.analysis (
     made_at timestamptz not null default clock_timestamp()
 )
 """
-MONTHS = """
-create table workflows.months (
-    analysis uuid not null references workflows.analysis,
-    currency text not null,
-    months integer not null check (months > 0),
-    primary key (analysis, currency)
-)
-"""
 FINDING = """
 create table workflows.finding (
     id uuid primary key,
@@ -56,25 +49,29 @@ create table workflows.finding (
     billed numeric not null,
     at_stake numeric not null,
     saving numeric not null check (saving >= 0 and saving <= greatest(billed, 0)),
+    months integer not null check (months > 0),
     why text not null,
     unique (analysis, place)
 )
 """
-# The key lets no row of a bill stand for two findings.
+# The key lets no row of a bill stand for two findings, and no answer of an inventory for one resource twice: `part` is
+# the resource that an answer is about, and empty where all of a row is meant.
 PROOF = """
 create table workflows.proof (
     analysis uuid not null references workflows.analysis,
     source text not null,
     record bigint not null,
+    part text not null,
     finding uuid not null references workflows.finding,
     billed numeric not null,
-    primary key (analysis, source, record)
+    primary key (analysis, source, record, part)
 )
 """
 REPORT = """
 create table workflows.report (
     analysis uuid primary key references workflows.analysis,
     markdown text not null,
+    html text not null,
     findings_csv text not null,
     made_at timestamptz not null default clock_timestamp()
 )
@@ -178,7 +175,7 @@ begin
 end
 $$
 """
-KEPT = ("trail", "comment", "finding", "proof", "step", "analysis", "months", "report")
+KEPT = ("trail", "comment", "finding", "proof", "step", "analysis", "report")
 GUARD_PLAN = """
 create function workflows.guard_plan() returns trigger language plpgsql as $$
 begin
@@ -222,7 +219,7 @@ for each row execute function workflows.guard_trail()
 
 def upgrade() -> None:
     """Create the tables and what guards them."""
-    tables = (BILL, ANALYSIS, MONTHS, FINDING, PROOF, REPORT, PLAN, STEP, TRAIL, COMMENT, CONCERNED, NOTICE)
+    tables = (BILL, ANALYSIS, FINDING, PROOF, REPORT, PLAN, STEP, TRAIL, COMMENT, CONCERNED, NOTICE)
     for statement in (
         *tables,
         NO_CHANGE_WITHOUT_TRAIL,

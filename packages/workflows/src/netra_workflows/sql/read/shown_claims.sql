@@ -1,15 +1,14 @@
 -- A bill names a resource in full, by its id, or by what follows the last slash of either.
 insert into idle_claim
+with named as (select resource, split_part(resource, '/', -1) as last from shown)
 select distinct charge.meter_id, charge.account, charge.currency, charge.resource, rule.precedence, rule.rate
 from charge
 join rule on rule.id = 'idle_resource'
 where
-    exists (
-        select 1 from shown
-        where
-            lower(charge.resource) = shown.resource
-            or split_part(lower(charge.resource), '/', -1) = shown.resource
-            or lower(charge.resource) = split_part(shown.resource, '/', -1)
+    (
+        lower(charge.resource) in (select resource from named)
+        or split_part(lower(charge.resource), '/', -1) in (select resource from named)
+        or lower(charge.resource) in (select last from named)
     )
     and not exists (
         select 1 from idle_claim
