@@ -120,7 +120,11 @@ class Tap:
 
     def _op_cut(self, name: str, pid: int) -> dict[str, Any]:
         connections = list(self.links[name].connections)
-        states = [connection.talk.state() for connection in connections if opener(connection.client) == pid]
+        states = [
+            connection.talk.state()
+            for connection in connections
+            if connection.client not in connection.ended and opener(connection.client) == pid
+        ]  # what the process has closed is not left open, even if the server is slow to close it too
         for connection in connections:
             self._close(connection)
         return {"states": states}
