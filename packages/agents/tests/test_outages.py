@@ -216,20 +216,25 @@ async def test_a_store_that_does_not_answer_is_given_up_in_time(
     await patient.rebuild_view()
 
     async with postgres_link.fault(fault), within(seconds=30):
-        for ask in (
+        refused = await asyncio.gather(
             orchestrator.start(plan, Number(n=1), caller=alice),
             orchestrator.find(run, caller=alice),
             orchestrator.cancel(run, caller=alice),
             orchestrator.list_runs(caller=alice),
             orchestrator.check_consistency(),
-        ):
+            return_exceptions=True,
+        )
+        for error in refused:
             with pytest.raises(StoreUnavailable, match="PostgreSQL"):
-                await ask
+                raise error
         assert (await patient.show(run, caller=alice)).id == run
     async with redis_link.fault(fault), within(seconds=30):
-        for again in (orchestrator.check_consistency(), orchestrator.rebuild_view()):
+        refused = await asyncio.gather(
+            orchestrator.check_consistency(), orchestrator.rebuild_view(), return_exceptions=True
+        )
+        for error in refused:
             with pytest.raises(StoreUnavailable, match="Redis"):
-                await again
+                raise error
         assert (await orchestrator.show(run, caller=alice)).id == run
         await orchestrator.cancel(run, caller=alice)
 

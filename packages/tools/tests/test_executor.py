@@ -318,7 +318,7 @@ async def test_a_process_that_takes_its_own_run_up_again_keeps_it(
         when_lost=WhenLost.REPEAT,
     )  # fmt: skip
     policy = ExecutorPolicy(
-        deadline=timedelta(seconds=2), lease=timedelta(seconds=5), grace=timedelta(seconds=60)
+        deadline=timedelta(seconds=2), lease=timedelta(seconds=4), grace=timedelta(seconds=60)
     )
     tools = await open_tools(ECHO, tool, engine=linked_engine, policy=policy)
 
@@ -327,7 +327,7 @@ async def test_a_process_that_takes_its_own_run_up_again_keeps_it(
         while not begun:
             await asyncio.wait({running}, timeout=0.01)
         async with postgres_link.fault(HalfOpen()):
-            await asyncio.wait({running}, timeout=6)  # longer than the lease
+            await asyncio.wait({running}, timeout=4.5)  # longer than the lease
         await eventually(again, seconds=40)
         let_go.set()
         with pytest.raises(StoreUnavailable):

@@ -69,7 +69,7 @@ async def test_without_redis_tools_run_uncached_and_say_so(
     await tools.run(call, caller=alice)
 
     async with redis_link.fault(fault), within(seconds=50):
-        found = [await tools.run(call, caller=alice) for _ in range(2)]
+        found = await asyncio.gather(*(tools.run(call, caller=alice) for _ in range(2)))
 
     async def cached_again() -> None:
         assert (await tools.run(call, caller=alice)).cache is CacheUse.HIT
@@ -91,10 +91,12 @@ async def test_without_postgresql_nothing_is_done(
     await tools.run(Call(counted.tool, {"n": 2}), caller=alice)
 
     async with postgres_link.fault(fault), within(seconds=50):
+        refused = await asyncio.gather(
+            tools.run(call, caller=alice), tools.submit(call, caller=alice), return_exceptions=True
+        )
+    for error in refused:
         with pytest.raises(StoreUnavailable, match="PostgreSQL"):
-            await tools.run(call, caller=alice)
-        with pytest.raises(StoreUnavailable, match="PostgreSQL"):
-            await tools.submit(call, caller=alice)
+            raise error
 
     assert (counted.calls, screen.kinds) == (1, ["tool_executing", "tool_completed"])
 
