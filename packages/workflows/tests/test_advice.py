@@ -195,7 +195,7 @@ def test_a_report_holds_no_markup_of_a_bill(bills: Bills, write_bill: WriteBill,
         own for own in markdown(recommend(analysis), analysis).splitlines() if own.startswith("| Public IPv4")
     ]
 
-    assert line.count(" | ") == 5
+    assert line.count(" | ") == 4
     assert not any(
         mark in line.replace("\\<", "").replace("\\[", "").replace("\\`", "")
         for mark in ("<", "[", "`", "\x1b")

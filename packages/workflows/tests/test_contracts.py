@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from netra_fixtures.data import ThirdPartyData
-from netra_workflows import Analysis, AnalysisPolicy, Bills, ContractUse, analyse
+from netra_workflows import Analysis, AnalysisPolicy, Bills, ContractUse, analyse, markdown, page, recommend
 
 from .conftest import WriteBill
 from .recount import amount, records, told
@@ -82,6 +82,9 @@ def test_a_contract_knows_the_rows_that_use_it(
     assert (use.used, use.unused, use.utilisation) == (30, 10, Decimal("0.75"))
     assert use.coverage == Decimal("0.03")
     assert places(use) == [("bill.csv", (1, 3, 6))]
+    advice = recommend(analysis)
+    assert "| contract-1 | plan-1 | 1,000.00 USD | 30.00 USD | 10.00 USD |" in markdown(advice, analysis)
+    assert all(told in page(advice, analysis) for told in ("contract-1", "30.00 USD", "75.0%"))
 
 
 def test_a_row_counts_for_the_contracts_that_it_names(

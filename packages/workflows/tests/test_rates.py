@@ -8,7 +8,7 @@ from importlib.resources import files
 import pytest
 
 from netra_fixtures.data import ThirdPartyData
-from netra_workflows import Bills, analyse
+from netra_workflows import Bills, analyse, findings_csv, markdown, recommend
 from netra_workflows.columns import table
 from netra_workflows.plan import known_offers
 
@@ -46,10 +46,12 @@ def test_a_finding_says_that_its_rate_is_assumed(
     """Nobody takes a price of our memory for one that the provider published."""
     bills.ingest(write_bill({"ChargeDescription": description}))
 
-    [finding] = analyse(bills).findings
+    analysis = analyse(bills)
 
+    [finding] = analysis.findings
     assert finding.saving > 0
-    assert ("assumed: " in finding.why) is assumed
+    for told in (finding.why, findings_csv(analysis), markdown(recommend(analysis), analysis)):
+        assert ("assumed: " in told) is assumed
 
 
 @pytest.mark.parametrize(

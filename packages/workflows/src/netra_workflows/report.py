@@ -49,13 +49,15 @@ def findings_csv(analysis: Analysis) -> str:
             "saving",
             "rows",
             "resources",
+            "why",
         )
     )
     for f in analysis.findings:
         rows = sum(len(own.records) for own in f.rows)
         told = (f.rule.id, f.rule.published, f.provider, f.account, f.currency)
         amounts = (f"{amount:f}" for amount in (f.billed, f.at_stake, f.saving))
-        writer.writerow((*map(_harmless, told), *amounts, rows, _harmless(" ".join(f.resources))))
+        ends = map(_harmless, (" ".join(f.resources), f.why))
+        writer.writerow((*map(_harmless, told), *amounts, rows, *ends))
     return text.getvalue()
 
 
@@ -125,11 +127,11 @@ def _plan(steps: Sequence[Step]) -> Iterator[str]:
 
 def _findings(analysis: Analysis) -> Iterator[str]:
     yield _table(
-        ("rule", "account", "at stake", "saving", "rows", "published as"),
+        ("why", "account", "at stake", "saving", "rows"),
         (
             (
-                _text(f.rule.title), f"{_text(f.provider)} {_text(f.account)}", priced(f.at_stake, f.currency),
-                priced(f.saving, f.currency), sum(len(rows.records) for rows in f.rows), _text(f.rule.published),
+                _text(f.why, 4 * SHOWN), f"{_text(f.provider)} {_text(f.account)}", priced(f.at_stake, f.currency),
+                priced(f.saving, f.currency), sum(len(rows.records) for rows in f.rows),
             )
             for f in analysis.findings
         ),
@@ -158,6 +160,18 @@ def _commitments(analysis: Analysis) -> Iterator[str]:
         ),
         "There is no spend that commitments could cover.",
     )
+    if analysis.contracts:
+        yield _table(
+            ("contract", "commitment", "agreed on", "used", "unused"),
+            (
+                (
+                    _text(c.contract), _text(c.commitment), "" if c.cost is None else money(c.cost, c.currency),
+                    money(c.used, c.currency), money(c.unused, c.currency),
+                )
+                for c in analysis.contracts
+            ),
+            "",
+        )  # fmt: skip
 
 
 def _spend(analysis: Analysis) -> Iterator[str]:
