@@ -138,7 +138,7 @@ def test_the_page_can_be_used_without_a_mouse_or_without_sight(full: RunReport) 
 
 def test_what_was_delivered_is_added_up_by_kind_and_unit(add: Add, finish: Callable[[], RunReport]) -> None:
     """Dollars and euros are two sums, no cent is lost in a large one, and hours are hours."""
-    large, cent = "12345678901234567890123456789", "0.01"
+    large, cent = "12345678901234567890123456789", "0.01000"
     for number, (name, amount, unit) in enumerate([
         ("savings found", large, "USD"), ("savings found", cent, "USD"), ("savings found", "7", "EUR"),
         ("work automated", "5400.000000", "seconds"), ("work automated", "45", "seconds"),

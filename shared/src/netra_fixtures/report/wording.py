@@ -182,7 +182,8 @@ def evidence(seen: Evidence) -> str:
 def delivered(amount: Decimal, unit: str) -> str:
     """Give an amount that a test delivered with its unit; seconds as people say them: 6 h 30 min."""
     if unit != "seconds":
-        return f"{amount:,f} {unit}"
+        told = f"{amount:,f}"  # exact, without the zeros that a numeric of PostgreSQL ends with
+        return f"{told.rstrip('0').rstrip('.') if '.' in told else told} {unit}"
     if amount < 60:
         return seconds(float(amount))
     minutes, rest = divmod(int(amount), 60)
