@@ -14,7 +14,16 @@ import pytest
 from redis.asyncio import Redis
 
 from netra_agents import Caller, Orchestrator
-from netra_fixtures import Goal, IsolatedEnvironment, Program, Tier, business_value, eventually, within
+from netra_fixtures import (
+    Goal,
+    IsolatedEnvironment,
+    Program,
+    StartProgram,
+    Tier,
+    business_value,
+    eventually,
+    within,
+)
 
 from .at_work import Piece, outcome, plans
 
@@ -43,20 +52,23 @@ async def said(environment: IsolatedEnvironment, *arguments: str) -> tuple[int |
     ids=["nothing", "unreadable"],
 )
 async def test_a_setting_that_is_wrong_is_named(
-    environment: IsolatedEnvironment, told: dict[str, str], named: list[str]
-) -> None:
+    environment: IsolatedEnvironment, start_program: StartProgram, told: dict[str, str], named: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     """The one line in the log says what to set, and no value that may be secret."""
     if told:
         told |= {"REDIS_URL": f"redis://:{SECRET}@x", "DATABASE_URL": f"postgresql+asyncpg://{SECRET}@x/y"}
     for name, value in told.items():
         environment.set(f"NETRA_AGENTS_{name}", value)
 
-    code, output = await said(environment, "worker")
+    worker = await start_program("netra-agents", "worker")
+    async with within(seconds=50):
+        output = (await worker.communicate()).decode()
 
     line = json.loads(output)
-    assert (code, line["level"]) == (2, "error")
+    assert (worker.returncode, line["level"]) == (2, "error")
     assert line["variables"] == [f"NETRA_AGENTS_{name}" for name in named]
-    assert SECRET not in output
+    assert (SECRET in output, capfd.readouterr().err) == (False, "")
 
 
 async def test_a_worker_whose_database_is_not_there_says_so_and_ends(

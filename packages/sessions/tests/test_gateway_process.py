@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import connect
 
-from netra_fixtures import Goal, IsolatedEnvironment, Tier, business_value, within
+from netra_fixtures import Goal, IsolatedEnvironment, StartProgram, Tier, business_value, within
 from netra_sessions import Publisher
 from netra_sessions.events import START
 
@@ -44,8 +44,9 @@ async def outcome(environment: IsolatedEnvironment, *program: str) -> tuple[int 
     ids=["nothing", "unreadable", "no such module"],
 )
 async def test_a_setting_that_is_wrong_is_named(
-    environment: IsolatedEnvironment, told: dict[str, str], named: list[str]
-) -> None:
+    environment: IsolatedEnvironment, start_program: StartProgram, told: dict[str, str], named: list[str],
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     """The one line in the log says what to set, and no value that may be secret."""
     if told:
         sound = {"REDIS_URL": f"redis://:{SECRET}@x", "DATABASE_URL": f"postgresql+asyncpg://{SECRET}@x/y"}
@@ -53,12 +54,14 @@ async def test_a_setting_that_is_wrong_is_named(
     for name, value in told.items():
         environment.set(f"NETRA_GATEWAY_{name}", value)
 
-    code, said = await outcome(environment, str(Path(sys.executable).with_name("netra-gateway")))
+    gateway = await start_program("netra-gateway")
+    async with within(seconds=30):
+        said = (await gateway.communicate()).decode()
 
     line = json.loads(said)
-    assert (code, line["level"]) == (2, "error")
+    assert (gateway.returncode, line["level"]) == (2, "error")
     assert line["variables"] == [f"NETRA_GATEWAY_{name}" for name in named]
-    assert SECRET not in said
+    assert (SECRET in said, capfd.readouterr().err) == (False, "")
 
 
 async def test_a_gateway_whose_redis_is_not_there_says_so_and_ends(

@@ -23,7 +23,7 @@ from netra_workflows import NotNow, PlanChanged, PlanNotFound, SameEyes, SharedP
 from netra_workflows.advice import CENT
 from netra_workflows.generator import Bill
 
-from .installation import Installation, Person, WorkerProcess
+from .installation import GatewayProcess, Installation, Person, WorkerProcess
 
 StartWorker = Callable[[], Coroutine[Any, Any, WorkerProcess]]
 SOON = timedelta(seconds=60)
@@ -259,6 +259,9 @@ async def test_complete_cost_optimization_workflow(
         await delivered(outcome)
 
 
+TOLD = ["submitted", "commented", "sent_back", "revised", "submitted", "endorsed", "approved"]
+
+
 async def seen(people: list[Person], act: str) -> None:
     """Look on until the act is on everybody's screen."""
     for person in people:
@@ -279,16 +282,17 @@ async def refused(error: type[Exception], *acts: Coroutine[Any, Any, Any]) -> No
     impact="nobody spends or saves the company's money alone, and everybody knows at once where a plan stands",
 )  # fmt: skip
 async def test_multi_user_collaborative_workflow(
-    installation: Installation, worker_process: StartWorker, tmp_path: Path, rng: random.Random,
-    delivered: Delivered,
+    installation: Installation, worker_process: StartWorker, gateway_process: GatewayProcess, tmp_path: Path,
+    rng: random.Random, delivered: Delivered,
 ) -> None:  # fmt: skip
-    """An analyst's plan is sent back, changed, endorsed, approved and executed by four people, each before a screen."""
+    """Four people decide on a plan, each before a screen; what they do while the gateway is dead is seen after it."""
     starting = asyncio.create_task(worker_process())
-    approver = await installation.person("apo", "acme")
-    analyst = await installation.person("ana", "acme", Role.POWER_USER)
-    reviewer = await installation.person("rui", "acme", Role.POWER_USER)
-    executor = await installation.person("eve", "acme", Role.DEVELOPER)
-    outsider = await installation.person("mallory", "globex")
+    uri = gateway_process.uri
+    approver = await installation.person("apo", "acme", uri=uri)
+    analyst = await installation.person("ana", "acme", Role.POWER_USER, uri=uri)
+    reviewer = await installation.person("rui", "acme", Role.POWER_USER, uri=uri)
+    executor = await installation.person("eve", "acme", Role.DEVELOPER, uri=uri)
+    outsider = await installation.person("mallory", "globex", uri=uri)
     people = [analyst, reviewer, approver, executor]
     one, two, three, four = (person.principal for person in people)
     await uploaded(installation, analyst, generated(tmp_path, rng.randrange(10**6), rows=500))
@@ -305,10 +309,12 @@ async def test_multi_user_collaborative_workflow(
     await shared.comment(two, run, "step 1 is somebody's =cmd()\nleave it out")
     await shared.send_back(two, run, base=2, said="leave step 1 out")
     await seen(people, "sent_back")
+    await gateway_process.kill()
     await refused(PlanChanged, shared.revise(one, run, base=2, without=[1], said="too late"))
     await shared.revise(one, run, base=3, without=[1], said="done")
     await shared.submit(one, run, base=4, said="again")
     await shared.endorse(two, run, base=5, said="good")
+    await gateway_process.start()
     await seen(people, "endorsed")
     await refused(AccessDenied, shared.approve(two, run, base=6, said="me too"))
     await refused(NotNow, shared.execute(four, run, 2, base=6, said="too soon"))
@@ -330,6 +336,9 @@ async def test_multi_user_collaborative_workflow(
         "approved",
     ]
     assert {entry.actor for entry in trail} == {person.user for person in people}
+    for person in people:
+        told = [event.data.content["act"] for event in person.screen.seen if event.kind == "partial_result"]
+        assert told[: len(TOLD)] == TOLD
     await hold_apart(installation, outsider, run, plan)
     for outcome in await delivered_savings(installation, run):
         await delivered(outcome)
