@@ -9,7 +9,6 @@ its standard error.
 import ast
 import contextlib
 import ctypes
-import gc
 import importlib
 import importlib.util
 import json
@@ -67,7 +66,6 @@ class ForkServer:
         for name in (*imports(request), *request["imports"]):
             with contextlib.suppress(Exception):  # the program will say so itself
                 importlib.import_module(name)
-        gc.freeze()
         server = os.getpid()
         pid = os.fork()
         if pid:
