@@ -20,6 +20,9 @@ from .websocket import WebSocketConversation
 CHUNK_BYTES = 1 << 16
 CONNECT_DEADLINE_S = 5.0
 PARENT_CHECK_S = 1.0
+BEFORE_AN_ANSWER = (
+    3  # rounds, in which what a client did before is seen: that it came, what it said, that it left
+)
 PROTOCOLS: dict[str, Callable[[Counts, dict[str, None]], Conversation]] = {
     "postgres": PostgresConversation,
     "redis": RedisConversation,
@@ -85,16 +88,23 @@ class Tap:
         parent = os.getppid()
         self.selector.register(0, selectors.EVENT_READ, "requests")
         while os.getppid() == parent:
-            asked = False
-            for key, events in self.selector.select(PARENT_CHECK_S):
-                if isinstance(key.data, Connection):
-                    self._move(key.fileobj, key.data, events)  # type: ignore[arg-type]
-                elif isinstance(key.data, Link):
-                    self._accept(key.data)
-                else:
-                    asked = True
-            if asked and not self._answer():
-                return
+            if self._round(PARENT_CHECK_S):
+                for _ in range(BEFORE_AN_ANSWER):
+                    self._round(0)
+                if not self._answer():
+                    return
+
+    def _round(self, wait_s: float) -> bool:
+        """Take what came by now, or the next that comes; tell whether the worker asks something."""
+        asked = False
+        for key, events in self.selector.select(wait_s):
+            if isinstance(key.data, Connection):
+                self._move(key.fileobj, key.data, events)  # type: ignore[arg-type]
+            elif isinstance(key.data, Link):
+                self._accept(key.data)
+            else:
+                asked = True
+        return asked
 
     def _answer(self) -> bool:
         data = os.read(0, CHUNK_BYTES)
