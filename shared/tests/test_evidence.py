@@ -1,13 +1,17 @@
 """What a test proved is counted on the wire, and the servers agree."""
 
 import contextlib
+import fcntl
 import json
 import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,20 +136,26 @@ def test_the_tap_passes_on_every_byte_unchanged(tap: Tap, echo: str, protocol: s
 
 def test_what_a_process_closed_is_not_taken_for_left_open(tap: Tap, tmp_path: Path) -> None:
     """A server that is slow to notice an end lays no leak at the door of a test that closed its connection."""
-    states = []
-    with socket.socket(socket.AF_UNIX) as slow:
+    with socket.socket(socket.AF_UNIX) as slow, socket.socket(socket.AF_UNIX) as left:
         slow.bind(str(tmp_path / "slow"))
-        slow.listen(100)  # and never takes anybody
+        slow.listen()  # and never takes anybody
         path = str(tap.link("slow", "redis", tmp_path / "slow"))
-        for said in [b"", b"*1\r\n$4\r\nPING\r\n"] * 10:
-            with socket.socket(socket.AF_UNIX) as left:
-                with socket.socket(socket.AF_UNIX) as closed:
-                    closed.connect(path)
-                    closed.sendall(said)
-                left.connect(path)
-                states.append(tap.cut("slow", os.getpid()))
+        os.kill(tap._process.pid, signal.SIGSTOP)  # all of it comes to a busy tap at once
+        with socket.socket(socket.AF_UNIX) as closed:
+            closed.connect(path)
+            closed.sendall(b"*1\r\n$4\r\nPING\r\n")
+        left.connect(path)
 
-    assert states == [["a connection"]] * 20
+        with ThreadPoolExecutor(1) as asking:
+            cutting = asking.submit(tap.cut, "slow", os.getpid())
+            while not int.from_bytes(
+                fcntl.ioctl(tap._process.stdin, termios.FIONREAD, bytes(4)), sys.byteorder
+            ):
+                pass
+            os.kill(tap._process.pid, signal.SIGCONT)
+            states = cutting.result(timeout=20)
+
+    assert states == ["a connection"]
 
 
 def test_commands_are_counted_however_they_are_cut_into_packets(tap: Tap, echo: str) -> None:

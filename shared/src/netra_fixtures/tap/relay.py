@@ -20,9 +20,8 @@ from .websocket import WebSocketConversation
 CHUNK_BYTES = 1 << 16
 CONNECT_DEADLINE_S = 5.0
 PARENT_CHECK_S = 1.0
-BEFORE_AN_ANSWER = (
-    3  # rounds, in which what a client did before is seen: that it came, what it said, that it left
-)
+# rounds in which is seen what a client did before: that it came, what it said, that it left
+BEFORE_AN_ANSWER = 3
 PROTOCOLS: dict[str, Callable[[Counts, dict[str, None]], Conversation]] = {
     "postgres": PostgresConversation,
     "redis": RedisConversation,
