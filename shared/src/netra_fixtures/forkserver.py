@@ -64,7 +64,7 @@ class ForkServer:
         """Fork, and tell the process id; true in the new process, which has become what was asked for."""
         told = socket.socket(fileno=descriptors.pop(2))
         for name in (*imports(request), *request["imports"]):
-            with contextlib.suppress(Exception):  # the program will say so itself
+            with contextlib.suppress(Exception, SystemExit):  # the program will say so itself
                 importlib.import_module(name)
         server = os.getpid()
         pid = os.fork()
@@ -98,8 +98,9 @@ class ForkServer:
             self._woken.recv(4096)
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                with self._told.pop(ended[0]) as told:
-                    _told(told, code=os.waitstatus_to_exitcode(ended[1]))
+                if told := self._told.pop(ended[0], None):  # else something that an import started
+                    with told:
+                        _told(told, code=os.waitstatus_to_exitcode(ended[1]))
 
 
 def imports(request: dict[str, Any]) -> Iterator[str]:

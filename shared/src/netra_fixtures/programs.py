@@ -17,10 +17,12 @@ from typing import Final, Protocol
 from netra_fixtures.environment import IsolatedEnvironment
 from netra_fixtures.errors import NetraFixturesError
 from netra_fixtures.forkserver import LENGTH
+from netra_fixtures.waiting import within
 
 PROGRAM: Final = Path(__file__).with_name("forkserver.py")
 LINE_LIMIT: Final = 2**26  # bytes
 STDERR: Final = 2
+START_DEADLINE_S: Final = 60
 
 
 class ProgramLost(NetraFixturesError):
@@ -128,6 +130,7 @@ class Programs:
         """End what forks, and what it forked."""
         if self._server is not None and self._control is not None:
             self._control.close()
+            self._server.kill()
             self._server.wait()
 
     @asynccontextmanager
@@ -168,7 +171,8 @@ class Programs:
         name = str(request["program"])
         telling, told = await loop.create_unix_connection(lambda: _Told(name), sock=own[2])
         try:
-            return Program(await told.began, told, stdin, stdout, unused)
+            async with within(seconds=START_DEADLINE_S):
+                return Program(await told.began, told, stdin, stdout, unused)
         except BaseException:
             for transport in (stdin, unused, telling):
                 transport.close()
