@@ -209,7 +209,9 @@ class _Told(asyncio.Protocol):
         *lines, self._data = (self._data + data).split(b"\n")
         for line in lines:
             for name, number in json.loads(line).items():
-                (self.began if name == "pid" else self.ended).set_result(number)
+                future = self.began if name == "pid" else self.ended
+                if not future.done():  # nobody waits any more for one that was too slow
+                    future.set_result(number)
 
     def connection_lost(self, _: Exception | None) -> None:
         for future in (self.began, self.ended):
