@@ -90,6 +90,29 @@ async def test_postgres(postgres_link, fault):
     outcome.result.assert_outcomes(passed=8)
 
 
+def test_who_gives_up_connecting_at_any_moment_leaves_no_error(run: Run) -> None:
+    """Code that gives up on a database that is out of reach has done right, and its test passes."""
+    outcome = run(
+        SHOP
+        + """
+async def test_gives_up(engine, postgres_link):
+    async with engine.connect() as connection:
+        await connection.execute(text("select 1"))
+    reaching = postgres_link.endpoint.engine()
+    async with postgres_link.fault(HalfOpen()):
+        for turns in range(60):
+            connecting = asyncio.ensure_future(reaching.connect().start())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            connecting.cancel()
+            await asyncio.wait({connecting})
+    await reaching.dispose()
+"""
+    )
+
+    outcome.result.assert_outcomes(passed=1)
+
+
 def test_the_clients_of_a_link_and_of_a_private_server_share_its_fate(run: Run) -> None:
     """A test that cuts the way, or kills the server, and then talks past it would prove nothing."""
     outcome = run(

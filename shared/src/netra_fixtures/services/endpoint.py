@@ -87,6 +87,10 @@ class PostgresEndpoint(Endpoint, frozen=True):
         """
         from sqlalchemy.ext.asyncio import create_async_engine
 
+        if (
+            not self.socket
+        ):  # no link carries TLS; where asyncpg is cut off as it asks, it leaves an error to nobody
+            options["connect_args"] = {"ssl": "disable"} | options.get("connect_args", {})
         return create_async_engine(self.url(), **options)
 
     @property
