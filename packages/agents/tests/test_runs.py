@@ -1,6 +1,7 @@
 """Runs wait their turn, are refused, cancelled, cut off and set aside as their rules say."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
@@ -338,6 +339,17 @@ async def test_one_process_is_one_worker(open_worker: OpenWorker) -> None:
 
     with pytest.raises(EngineUnavailable, match="start another process"):
         await open_worker(plan)
+
+
+async def test_what_the_engine_logs_goes_where_the_process_logs(
+    open_worker: OpenWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator who reads a worker's log finds in it what the engine below has to say."""
+    await open_worker(Plan("quick", Number, Number, [Step("a", ADD)]))
+
+    logging.getLogger("dbos").error("the engine has something to say")
+
+    assert "the engine has something to say" in caplog.text
 
 
 async def test_only_what_is_parked_is_released(orchestrator: Orchestrator, gate: Gate, alice: Caller) -> None:

@@ -28,6 +28,9 @@ _POLL_S: Final = 0.2
 _GRACE_S: Final = 5.0
 _NAME: Final = "netra-agents"
 _log: Final = logging.getLogger(__name__)
+# With a handler there, DBOS adds none of its own: what it logs goes where all of the process does, and not to what
+# standard error was when the first worker opened.
+logging.getLogger("dbos").addHandler(logging.NullHandler())
 
 
 class Engine(Protocol):
