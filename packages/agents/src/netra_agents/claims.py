@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -42,7 +42,7 @@ _CLAIM = _statement(
 )
 _MINE = _statement(
     "select @columns, agents.view_of(c) as view from agents.run c"
-    " where c.executor = :me and c.state = 'running' and c.id = any(:runs)"
+    " where c.executor = :me and c.state = 'running' and c.id = any(cast(cast(:runs as text[]) as uuid[]))"
 )
 _NOTE = Statement(
     "select told, before, view from agents.note(:run, :me, cast(:steps as json), cast(:events as json),"
@@ -57,11 +57,13 @@ _UNTOLD = Statement(
     " join agents.run r on r.id = e.run where e.run = :run and e.number > r.sent order by e.number"
 )
 _SENT = Statement(
-    "update agents.run r set sent = greatest(r.sent, s.number) from unnest(cast(:runs as uuid[]),"
-    " cast(:numbers as integer[])) as s(id, number) where r.id = s.id"
+    "update agents.run r set sent = greatest(r.sent, s.number) from"
+    " unnest(cast(cast(:runs as text[]) as uuid[]), cast(cast(:numbers as text[]) as integer[])) as s(id, number)"
+    " where r.id = s.id"
 )
 _LET_GO = Statement(
-    "update agents.run set executor = null, attempts = attempts - :counted where id = any(:runs)"
+    "update agents.run set executor = null, attempts = attempts - :counted"
+    " where id = any(cast(cast(:runs as text[]) as uuid[]))"
     " and executor = :me and state = 'running' returning pg_notify('agents', namespace || ' new ' || id)"
 )
 _GONE = Statement(
@@ -74,7 +76,10 @@ _OLD = Statement(
     "select id from agents.run where namespace = :namespace and ended_at < clock_timestamp() - cast(:kept as interval)"
     " and sent >= told order by ended_at limit 1000"
 )
-_PURGE = Statement("delete from agents.run where id = any(:runs) and ended_at is not null returning id")
+_PURGE = Statement(
+    "delete from agents.run where id = any(cast(cast(:runs as text[]) as uuid[])) and ended_at is not null"
+    " returning id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +154,7 @@ class Claims:
 
     async def mine(self, runs: Sequence[RunId]) -> list[Claim]:
         """Read runs that this worker holds, though it never heard of its claim."""
-        return [_claim(row) for row in await self._database.execute(_MINE, me=self._me, runs=list(runs))]
+        return [_claim(row) for row in await self._database.execute(_MINE, me=self._me, runs=_texts(runs))]
 
     async def note(
         self,
@@ -187,11 +192,11 @@ class Claims:
 
     async def sent(self, numbers: dict[RunId, int]) -> None:
         """Write up to which event the sink took those of each run."""
-        await self._database.execute(_SENT, runs=list(numbers), numbers=list(numbers.values()))
+        await self._database.execute(_SENT, runs=_texts(numbers), numbers=_texts(numbers.values()))
 
     async def let_go(self, runs: Sequence[RunId], *, counted: bool) -> None:
         """Leave runs to any worker; *counted* where this attempt was the run's own fault."""
-        await self._database.execute(_LET_GO, runs=list(runs), me=self._me, counted=0 if counted else 1)
+        await self._database.execute(_LET_GO, runs=_texts(runs), me=self._me, counted=0 if counted else 1)
 
     async def leave(self) -> None:
         """Tell that this worker is gone, and leave what it still holds to any other."""
@@ -204,7 +209,12 @@ class Claims:
 
     async def purge(self, runs: Sequence[RunId]) -> int:
         """Delete runs; returns how many it deleted."""
-        return len(await self._database.execute(_PURGE, runs=list(runs)))
+        return len(await self._database.execute(_PURGE, runs=_texts(runs)))
+
+
+def _texts(values: Iterable[object]) -> list[str]:
+    """Write what a statement casts to an array of its own: for arrays but of texts, asyncpg asks the server first."""
+    return [str(value) for value in values]
 
 
 def _written(value: JsonValue | list[dict[str, Any]]) -> str:

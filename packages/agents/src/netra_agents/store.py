@@ -33,7 +33,8 @@ _VIEWS = Statement(
     " and id > :after order by id limit :most"
 )
 _KNOWN = Statement(
-    "select r.id, agents.view_of(r) as view from agents.run r where namespace = :namespace and id = any(:runs)"
+    "select r.id, agents.view_of(r) as view from agents.run r where namespace = :namespace"
+    " and id = any(cast(cast(:runs as text[]) as uuid[]))"
 )
 _LIST = Statement(
     "select agents.view_of(r) as view from agents.run r where namespace = :namespace and tenant = :tenant"
@@ -138,7 +139,9 @@ class RunStore:
 
     async def views_of(self, runs: Sequence[RunId]) -> dict[RunId, str]:
         """Return what screens show of those of *runs* that there are."""
-        rows = await self._database.execute(_KNOWN, namespace=self._namespace, runs=list(runs))
+        rows = await self._database.execute(
+            _KNOWN, namespace=self._namespace, runs=[str(run) for run in runs]
+        )
         return {RunId(row["id"]): row["view"] for row in rows}
 
     async def of_tenant(self, tenant: TenantId, state: RunState | None, *, most: int) -> list[Run]:

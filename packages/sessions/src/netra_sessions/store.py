@@ -56,7 +56,7 @@ _FIND = _statement(
 )
 _FIND_MANY = _statement(
     "select @columns from sessions.session"
-    " where token_digest = any(cast(:digests as bytea[])) and namespace = :namespace"
+    " where token_digest = any(cast(cast(:digests as text[]) as bytea[])) and namespace = :namespace"
 )
 _LIVE = _statement(
     "select @columns from sessions.session"
@@ -112,7 +112,7 @@ _SAVE = text(
 _END = text(
     "update sessions.session set ended_at = :now, end_reason = :reason,"
     " ended_in = pg_current_xact_id()::text::bigint"
-    " where id = any(cast(:ids as uuid[])) and ended_at is null returning id, user_id, ended_in"
+    " where id = any(cast(cast(:ids as text[]) as uuid[])) and ended_at is null returning id, user_id, ended_in"
 )
 _DELETE_ENDED = text("delete from sessions.session where namespace = :namespace and ended_at < :before")
 _HORIZON = text("select pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
@@ -217,7 +217,8 @@ class Work:
 
     async def end(self, sessions: Sequence[SessionId], reason: EndReason, now: datetime) -> list[Ending]:
         """End locked sessions."""
-        rows = await self._connection.execute(_END, {"ids": sessions, "reason": reason.value, "now": now})
+        ids = [str(one) for one in sessions]  # for arrays but of texts, asyncpg asks the server first
+        rows = await self._connection.execute(_END, {"ids": ids, "reason": reason.value, "now": now})
         return [
             Ending(session=id_, user=user, reason=reason, ended_at=now, position=position)
             for id_, user, position in rows
@@ -259,7 +260,8 @@ class Store:
 
     async def find_many(self, digests: Sequence[bytes]) -> dict[bytes, Record]:
         """Return the sessions of several tokens, by digest."""
-        records = (_record(row) for row in await self._execute(_FIND_MANY, digests=digests))
+        written = [rf"\x{digest.hex()}" for digest in digests]
+        records = (_record(row) for row in await self._execute(_FIND_MANY, digests=written))
         return {record.digest: record for record in records}
 
     async def live(self, user: UserId) -> list[Record]:

@@ -51,7 +51,8 @@ _FINISH = Statement(
 _RENEW = Statement(
     "update tools.run set lease_until = clock_timestamp() + cast(:lease as interval)"
     " where ended_at is null and (id, holder) in"
-    " (select * from unnest(cast(:ids as uuid[]), cast(:holders as uuid[]))) returning id, cancel_requested"
+    " (select * from unnest(cast(cast(:ids as text[]) as uuid[]), cast(cast(:holders as text[]) as uuid[])))"
+    " returning id, cancel_requested"
 )
 _TAKE = _statement(
     "with lapsed as (select id from tools.run where namespace = :namespace and ended_at is null"
@@ -181,7 +182,8 @@ class RunStore:
 
     async def renew(self, claims: Sequence[Claim]) -> dict[RunId, bool]:
         """Hold runs for another lease; gives those still held here, and whether they are to be cancelled."""
-        ids, holders = [claim.id for claim in claims], [claim.holder for claim in claims]
+        # as texts: for other arrays asyncpg asks the server first, on each connection
+        ids, holders = [str(claim.id) for claim in claims], [str(claim.holder) for claim in claims]
         rows = await self._ask(_RENEW, ids=ids, holders=holders, lease=self._lease)
         return {RunId(row["id"]): row["cancel_requested"] for row in rows}
 

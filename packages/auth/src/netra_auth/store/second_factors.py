@@ -26,7 +26,7 @@ _USE_STEP = text(
 )
 _ADD_CODES = text(
     "insert into auth.recovery_code (account_id, digest)"
-    " select :user, unnest(cast(:digests as bytea[])) returning digest"
+    " select :user, unnest(cast(cast(:digests as text[]) as bytea[])) returning digest"
 )
 _USE_CODE = text(
     "update auth.recovery_code set used_at = :at"
@@ -65,7 +65,7 @@ async def confirm(within: Transaction, user: UserId, sealed: bytes, step: int, a
 
 async def add_codes(within: Transaction, user: UserId, digests: Iterable[bytes]) -> None:
     """Add recovery codes, by their digests."""
-    await within.execute(_ADD_CODES, user=user, digests=list(digests))
+    await within.execute(_ADD_CODES, user=user, digests=[rf"\x{one.hex()}" for one in digests])
 
 
 async def use_step(database: Database, user: UserId, sealed: bytes, step: int) -> bool:

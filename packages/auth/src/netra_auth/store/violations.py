@@ -12,8 +12,8 @@ from netra_auth.violation import Kind, Violation
 
 _ADD = text(
     "insert into auth.violation (at, kind, user_id, tenant_id, address, detail)"
-    " select * from unnest(cast(:at as timestamptz[]), cast(:kinds as text[]), cast(:users as text[]),"
-    " cast(:tenants as text[]), cast(:addresses as text[]), cast(:details as jsonb[]))"
+    " select * from unnest(cast(cast(:at as text[]) as timestamptz[]), cast(:kinds as text[]), cast(:users as text[]),"
+    " cast(:tenants as text[]), cast(:addresses as text[]), cast(cast(:details as text[]) as jsonb[]))"
 )
 _FIND = text(
     "select id, at, kind, user_id, tenant_id, address, detail from auth.violation"
@@ -25,10 +25,13 @@ _LAST = 2**63 - 1
 
 
 async def add(within: Database | Transaction, *found: Violation) -> None:
-    """Write violations down, in their order."""
+    """Write violations down, in their order.
+
+    All goes as texts: for other arrays asyncpg asks the server first, on each connection.
+    """
     await within.execute(
         _ADD,
-        at=[one.at for one in found],
+        at=[one.at.isoformat() for one in found],
         kinds=[one.kind.value for one in found],
         users=[one.user for one in found],
         tenants=[one.tenant for one in found],
