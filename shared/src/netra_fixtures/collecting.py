@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator, Iterator, Mapping
 
 import pytest
@@ -57,6 +58,19 @@ def services_untouched(item: pytest.Item, passed: Mapping[str, Mapping[str, int]
     about = {ABOUT.get(one.__name__) for one in lineage if one.__module__ == "netra_fixtures.cases"}
     silent = tuple(service for service in SERVICES if service in about - touched)
     return silent or (() if touched else services_asked(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what is imported and collected from being looked through for garbage: all of it lives to the end."""
+    looking = gc.isenabled()
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        if looking:
+            gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
