@@ -73,6 +73,11 @@ def pytest_collection() -> Generator[None, object, object]:
             gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Let it be garbage in the end: extensions complain of what is never let go."""
+    gc.unfreeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(
     collector: pytest.Collector,
