@@ -31,12 +31,12 @@ LONG = [pytest.mark.soak, pytest.mark.timeout(1_800)]
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=LONG)])
 async def test_after_a_role_was_taken_nobody_is_allowed_by_it(
-    access: Access, engine: AsyncEngine, acting: Acting, rounds: int
+    access: Access, roomy_engine: AsyncEngine, acting: Acting, rounds: int
 ) -> None:
     """Fifty requests at once find the door open before the role is taken, and shut from then on."""
     await access.found(ROOT, ACME)
     read, run = Permission("run:read"), Resource(kind="run", tenant=ACME, id="1")
-    processes = [Access(engine=engine, deadline=PATIENT) for _ in range(2)]
+    processes = [Access(engine=roomy_engine, deadline=PATIENT) for _ in range(2)]
     alice = acting(ALICE, roles=frozenset({Role.ADMIN}))
     late: list[bool] = []
     fair = asyncio.Semaphore(10)  # SQLAlchemy's pool is not: who gives a connection back may have it again

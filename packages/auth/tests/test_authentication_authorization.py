@@ -49,6 +49,8 @@ from netra_auth import (
 )
 from netra_fixtures import Goal, ManualClock, TenantFactory, Tier, business_value, eventually
 
+from .conftest import QUICK
+
 CodeOf = Callable[[Enrolment], SecretStr]
 HORSE = SecretStr("correct horse battery")
 HOME = "192.0.2.7"
@@ -143,7 +145,7 @@ async def test_user_registration_and_password_security(
     assert refused.value.fault is PasswordFault.COMMON
     assert isinstance(signed_in, SignedIn)
     assert (signed_in.user, signed_in.tenant) == (alice.id, tenant)
-    assert str(stored).startswith("$pbkdf2-sha256$i=100000$")
+    assert str(stored).startswith(f"$pbkdf2-sha256$i={QUICK.rounds}$")
     assert [(one.kind, one.user, one.tenant) for one in await log.find()] == [
         (Kind.WRONG_PASSWORD, alice.id, tenant)
     ]

@@ -15,6 +15,7 @@ from netra_auth import (
     AccessTokens,
     Grant,
     Kind,
+    RefreshPolicy,
     RefreshRefused,
     RefreshToken,
     RefreshTokenExpired,
@@ -34,6 +35,7 @@ from netra_auth import (
 )
 from netra_fixtures import Goal, ManualClock, Tier, business_value, eventually
 
+from .conftest import PATIENT, KnownRoles
 from .verdicts import refused
 
 pytestmark = business_value(
@@ -302,20 +304,17 @@ async def race(refresh_tokens: RefreshTokens, alice: SignedIn, at_once: int) -> 
     assert not await refresh_tokens.is_live(won[0].refresh_token)
 
 
+@pytest.mark.parametrize("races", [10, pytest.param(500, marks=pytest.mark.soak)])
 async def test_raced_refreshes_have_one_winner_and_end_the_family(
-    refresh_tokens: RefreshTokens, alice: SignedIn
-) -> None:
+    roomy_engine: AsyncEngine, access_tokens: AccessTokens, known_roles: KnownRoles, revocations: Revocations,
+    clock: ManualClock, alice: SignedIn, races: int,
+) -> None:  # fmt: skip
     """However a thief times it, he and the user never both get a token, and theft is noticed."""
-    for _ in range(10):
-        await race(refresh_tokens, alice, at_once=20)
-
-
-@pytest.mark.soak
-async def test_ten_thousand_raced_refreshes_have_one_winner_each(
-    refresh_tokens: RefreshTokens, alice: SignedIn
-) -> None:
-    """What holds two hundred times holds ten thousand times."""
-    for _ in range(500):
+    refresh_tokens = RefreshTokens(
+        engine=roomy_engine, access_tokens=access_tokens, roles=known_roles, revocations=revocations,
+        clock=clock, policy=RefreshPolicy(deadline=PATIENT),
+    )  # fmt: skip
+    for _ in range(races):
         await race(refresh_tokens, alice, at_once=20)
 
 

@@ -146,10 +146,11 @@ async def test_a_secret_counts_only_once_it_is_confirmed(
     assert (unconfirmed.value.enrolled, enrolled.value.enrolled) == (False, True)
 
 
+@pytest.mark.parametrize("at_once", [40, pytest.param(200, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("which", ["app", "paper"])
 async def test_of_many_at_once_one_spends_a_code(
     open_accounts: OpenAccounts, alice: Account, app: Enrolment, papers: tuple[RecoveryCode, ...],
-    code_of: CodeOf, log: ViolationLog, which: str,
+    code_of: CodeOf, log: ViolationLog, which: str, at_once: int,
 ) -> None:  # fmt: skip
     """A code that was read over a shoulder, and is sent in the same moment, works for one of the two."""
     lenient = GuessingPolicy(
@@ -159,7 +160,7 @@ async def test_of_many_at_once_one_spends_a_code(
     code = code_of(app) if which == "app" else papers[0]
 
     results = await asyncio.gather(
-        *(processes[n % 2].verify(alice.id, code) for n in range(200)), return_exceptions=True
+        *(processes[n % 2].verify(alice.id, code) for n in range(at_once)), return_exceptions=True
     )
 
     spent = [one for one in results if isinstance(one, Method)]
@@ -436,7 +437,7 @@ async def test_without_redis_no_code_is_tried(
     code_of: CodeOf, linked_redis: Redis, redis_link: ServiceLink[RedisEndpoint], fault: Cut | HalfOpen,
 ) -> None:  # fmt: skip
     """Where guesses can't be counted, none is made, and the code is still good afterwards."""
-    one = await open_accounts(redis=linked_redis, redis_within=timedelta(seconds=2))
+    one = await open_accounts(redis=linked_redis, redis_within=timedelta(seconds=1))
 
     async with redis_link.fault(fault), within(seconds=4):
         with pytest.raises(StoreUnavailable) as unavailable:
