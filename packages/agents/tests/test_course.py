@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netra_agents import (
@@ -57,6 +57,7 @@ STEP = st.builds(
     aborts=st.booleans(),
 )
 GRAPH = st.lists(STEP, min_size=1, max_size=9)
+EXAMPLES = pytest.mark.parametrize("examples", [30, pytest.param(2_000, marks=pytest.mark.soak)])
 
 
 def sources_of(number: int, drawn: Drawn) -> list[str]:
@@ -175,42 +176,54 @@ def value_of(ending: Ending) -> Any:
     return ending.result["n"] if isinstance(ending.result, dict) else None
 
 
-@given(graph=GRAPH, start=st.integers(-5, 5))
-def test_any_plan_comes_to_what_a_plain_interpreter_says(graph: list[Drawn], start: int) -> None:
+@EXAMPLES
+def test_any_plan_comes_to_what_a_plain_interpreter_says(examples: int) -> None:
     """However steps are joined and whichever of them fail, results and failures are those of the plan."""
-    plan, asked = built(graph)
-    steps = Taking()
 
-    ending = asyncio.run(follow(plan, {"n": start}, Memory().once, steps))
+    @settings(max_examples=examples)
+    @given(graph=GRAPH, start=st.integers(-5, 5))
+    def holds(graph: list[Drawn], start: int) -> None:
+        plan, asked = built(graph)
+        steps = Taking()
 
-    result, values, calls = expected(graph, start)
-    assert value_of(ending) == result
-    assert (ending.state is RunState.COMPLETED) == (result is not None)
-    assert [sum(one.calls for one in each) for each in asked] == calls
-    for name, record in steps.kept.items():
-        succeeded = record.state is StepState.COMPLETED
-        assert (record.result["n"] if isinstance(record.result, dict) else None) == values[name]
-        assert succeeded == (values[name] is not None)
-    assert ending.partial == (result is not None and any(value is None for value in values.values()))
+        ending = asyncio.run(follow(plan, {"n": start}, Memory().once, steps))
+
+        result, values, calls = expected(graph, start)
+        assert value_of(ending) == result
+        assert (ending.state is RunState.COMPLETED) == (result is not None)
+        assert [sum(one.calls for one in each) for each in asked] == calls
+        for name, record in steps.kept.items():
+            succeeded = record.state is StepState.COMPLETED
+            assert (record.result["n"] if isinstance(record.result, dict) else None) == values[name]
+            assert succeeded == (values[name] is not None)
+        assert ending.partial == (result is not None and any(value is None for value in values.values()))
+
+    holds()
 
 
-@given(graph=GRAPH, start=st.integers(-5, 5), at=st.integers(0, 8), after=st.booleans())
-def test_a_plan_goes_on_from_what_was_recorded(graph: list[Drawn], start: int, at: int, after: bool) -> None:
+@EXAMPLES
+def test_a_plan_goes_on_from_what_was_recorded(examples: int) -> None:
     """A crash at any point changes no result, and what was recorded before it is not done again."""
-    plan, asked = built(graph)
-    memory = Memory()
-    memory.dies_at = (at, after)
-    with contextlib.suppress(ConnectionError):
-        asyncio.run(follow(plan, {"n": start}, memory.once, Taking()))
-    memory.again()
-    before = [sum(one.calls for one in each) for each in asked]
 
-    ending = asyncio.run(follow(plan, {"n": start}, memory.once, Taking()))
+    @settings(max_examples=examples)
+    @given(graph=GRAPH, start=st.integers(-5, 5), at=st.integers(0, 8), after=st.booleans())
+    def holds(graph: list[Drawn], start: int, at: int, after: bool) -> None:
+        plan, asked = built(graph)
+        memory = Memory()
+        memory.dies_at = (at, after)
+        with contextlib.suppress(ConnectionError):
+            asyncio.run(follow(plan, {"n": start}, memory.once, Taking()))
+        memory.again()
+        before = [sum(one.calls for one in each) for each in asked]
 
-    result, _, calls = expected(graph, start)
-    assert value_of(ending) == result
-    assert [sum(one.calls for one in each) for each in asked] == calls
-    assert all(one <= many for one, many in zip(before, calls, strict=True))
+        ending = asyncio.run(follow(plan, {"n": start}, memory.once, Taking()))
+
+        result, _, calls = expected(graph, start)
+        assert value_of(ending) == result
+        assert [sum(one.calls for one in each) for each in asked] == calls
+        assert all(one <= many for one, many in zip(before, calls, strict=True))
+
+    holds()
 
 
 async def test_an_agent_that_takes_too_long_is_asked_again_and_then_its_fallback() -> None:

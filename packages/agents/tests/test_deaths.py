@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from netra_agents import Caller, Orchestrator, RunId, RunState
-from netra_fixtures import Goal, Program, Tier, business_value, eventually, within
+from netra_fixtures import Goal, Program, Tier, business_value, eventually
 
 from .at_work import WIDE, Piece, outcome, plans
 
@@ -26,10 +28,8 @@ pytestmark = business_value(
 StartWorker = Callable[..., Awaitable[Program]]
 Rows = Callable[..., Awaitable[list[dict[str, Any]]]]
 RUNS = 6
-COUNTED = {  # a worker that a busy machine holds up is not to count as a death
-    "NETRA_AGENTS_POLICY__MOST_ATTEMPTS": "2",
-    "NETRA_AGENTS_POLICY__LAPSE": "PT4S",
-}
+PATIENT = {"NETRA_AGENTS_POLICY__LAPSE": "PT1M"}  # a worker that a busy machine holds up is not dead
+COUNTED = PATIENT | {"NETRA_AGENTS_POLICY__MOST_ATTEMPTS": "2"}
 
 
 async def asked(redis: Redis, namespace: str, run: RunId) -> Counter[str]:
@@ -58,6 +58,18 @@ async def at_work(rows: Rows, done: int) -> int:
     )  # fmt: skip
     assert found
     return int(found[0]["pid"])
+
+
+async def let_an_hour_pass(engine: AsyncEngine, dead: set[int]) -> None:
+    """Date back when each process became steady, and when those that are dead were heard of last."""
+    async with engine.begin() as connection:
+        await connection.execute(
+            text(
+                "update agents.executor set steady_since = steady_since - interval '1 hour',"
+                " beat_at = beat_at - case when pid = any(:dead) then interval '1 hour' else '0' end"
+            ),
+            {"dead": list(dead)},
+        )
 
 
 @pytest.mark.timeout(900)
@@ -117,17 +129,19 @@ async def test_runs_outlive_any_of_three_workers(
 
 @pytest.mark.timeout(180)
 async def test_a_run_is_not_gone_on_with_by_another_version_of_its_plan(
-    start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller
-) -> None:
+    start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller,
+    engine: AsyncEngine,
+) -> None:  # fmt: skip
     """Half of one recipe and half of another make no meal: the run is set aside until its own version is back."""
     mixed = plans(redis_client, namespace)[0]
-    old = await start_worker()
+    old = await start_worker(**PATIENT)
     run = await orchestrator.start(mixed, Piece(n=1, ms=60_000), caller=alice, within=timedelta(hours=1))
 
     async def begun() -> None:
         assert await asked(redis_client, namespace, run) == {"first": 1}
 
     async def set_aside() -> None:
+        await let_an_hour_pass(engine, {old.pid})
         found = await orchestrator.find(run, caller=alice)
         assert (found.state, found.error) == (RunState.PARKED, "PlanChanged")
         assert [one.id for one in await orchestrator.parked()] == [run]
@@ -135,6 +149,7 @@ async def test_a_run_is_not_gone_on_with_by_another_version_of_its_plan(
 
     await eventually(begun, seconds=30)
     old.kill()
+    await old.wait()
     await start_worker(PLAN_VERSION="2")
     await eventually(set_aside, seconds=60)
     assert await asked(redis_client, namespace, run) == {"first": 1}
@@ -151,41 +166,51 @@ async def test_a_run_is_not_gone_on_with_by_another_version_of_its_plan(
 
 @pytest.mark.timeout(180)
 async def test_a_run_that_takes_its_workers_down_is_set_aside(
-    start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller
-) -> None:
+    start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller,
+    engine: AsyncEngine,
+) -> None:  # fmt: skip
     """One poisoned request costs two workers, and not one after another for ever."""
     lethal = plans(redis_client, namespace)[1]
     workers = await asyncio.gather(*(start_worker(**COUNTED) for _ in range(3)))
+    dead: set[int] = set()
+
+    async def watch(worker: Program) -> None:
+        await worker.wait()
+        dead.add(worker.pid)
 
     run = await orchestrator.start(lethal, Piece(n=1), caller=alice)
 
     async def set_aside() -> None:
+        await let_an_hour_pass(engine, dead)
         found = await orchestrator.find(run, caller=alice)
         assert (found.state, found.error, found.attempts) == (RunState.PARKED, "WorkersLost", 2)
 
+    watching = [asyncio.create_task(watch(worker)) for worker in workers]
     await eventually(set_aside, seconds=60)
     assert await asked(redis_client, namespace, run) == {"only": 2}
-    async with within(seconds=10):
-        dead = [worker for worker in workers if worker.returncode is not None or await ended(worker)]
     assert len(dead) == 2
     await orchestrator.cancel(run, caller=alice)
     assert (await orchestrator.find(run, caller=alice)).state is RunState.CANCELLED
+    for one in watching:
+        one.cancel()
 
 
 @pytest.mark.timeout(180)
 async def test_a_run_that_gets_on_may_lose_any_number_of_workers(
     start_worker: StartWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller,
-    rows: Rows,
+    rows: Rows, engine: AsyncEngine,
 ) -> None:  # fmt: skip
     """Bad luck is no poison: only deaths at one and the same place of a run count against it."""
     mixed = plans(redis_client, namespace)[0]
     workers = await asyncio.gather(*(start_worker(**COUNTED) for _ in range(3)))
     by_pid = {worker.pid: worker for worker in workers}
+    dead: set[int] = set()
     run = await orchestrator.start(mixed, Piece(n=1, ms=500), caller=alice)
 
     for step, claims in (("first", 1), ("side0", 2)):
 
         async def at_it(step: str = step, claims: int = claims) -> int:
+            await let_an_hour_pass(engine, dead)
             found = await rows(
                 "select e.pid from agents.run r join agents.executor e on e.id = r.executor"
                 " join agents.step s on s.run = r.id and s.name = :step and s.state = 'running'"
@@ -194,17 +219,17 @@ async def test_a_run_that_gets_on_may_lose_any_number_of_workers(
             assert found
             return int(found[0]["pid"])
 
-        by_pid[await eventually(at_it, seconds=60)].kill()
+        victim = by_pid[await eventually(at_it, seconds=60)]
+        victim.kill()
+        await victim.wait()
+        dead.add(victim.pid)
+
+    async def over() -> None:
+        await let_an_hour_pass(engine, dead)
+        assert (await orchestrator.find(run, caller=alice)).state.ended
+
+    await eventually(over, seconds=60)
     result = await orchestrator.result(mixed, run, caller=alice, within=timedelta(seconds=60))
 
     assert result.n == outcome(1)
     assert await rows("select claims from agents.run") == [{"claims": 3}]
-
-
-async def ended(process: Program) -> bool:
-    """Tell whether a process ended."""
-    try:
-        await asyncio.wait_for(process.wait(), 1)
-    except TimeoutError:
-        return False
-    return True
