@@ -266,20 +266,25 @@ async def test_a_key_of_another_tenant_is_another_run(
 
 async def test_a_screen_that_hangs_is_given_up_at_the_deadline(open_tools: OpenTools, alice: Caller) -> None:
     """Nobody's work waits for somebody's connection longer than for any other store."""
-    given_up = 0
+    given_up, answers = 0, asyncio.Event()
+    answers.set()
 
     class Stuck:
         async def emit(self, kind: str, **_: object) -> None:
             nonlocal given_up
             try:
-                await asyncio.Event().wait()
+                await answers.wait()
             except asyncio.CancelledError:
                 given_up += 1
                 raise
 
-    policy = ExecutorPolicy(deadline=timedelta(seconds=3), lease=timedelta(minutes=1))
+    policy = ExecutorPolicy(deadline=timedelta(seconds=1), lease=timedelta(minutes=1))
     tool = Tool.typed("t", number, dict[str, int], dict[str, int])
     tools = await open_tools(tool, sink=Stuck(), policy=policy)
+    await tools.run(
+        Call(tool, {"n": 0}), caller=alice
+    )  # so that no connection is to be opened within the second
+    answers.clear()
 
     async with within(seconds=50):
         found = await tools.run(Call(tool, {"n": 1}), caller=alice)

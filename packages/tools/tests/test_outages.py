@@ -41,7 +41,7 @@ pytestmark = business_value(
 )
 
 OpenTools = Callable[..., Awaitable[ToolExecutor]]
-HASTY = ExecutorPolicy(deadline=timedelta(seconds=3))  # and yet no hurry for a busy machine
+HASTY = ExecutorPolicy(deadline=timedelta(seconds=1.5))  # and yet no hurry for a busy machine
 FAULTS = [Cut(), Reset(), HalfOpen()]
 
 
