@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -38,11 +39,21 @@ ROW = {
 }  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def duck() -> Iterator[duckdb.DuckDBPyConnection]:
+    """DuckDB, started once: that takes longer than to read a small bill."""
+    with duckdb.connect(":memory:", config={"memory_limit": "512MB", "threads": 1}) as duck:
+        yield duck
+
+
 @pytest.fixture
-def bills() -> Iterator[Bills]:
-    """Bills of one test, in memory."""
-    with Bills.opened(memory_mb=512, threads=1) as bills:
-        yield bills
+def bills(duck: duckdb.DuckDBPyConnection) -> Iterator[Bills]:
+    """Bills of one test, in memory: a connection and a database of its own."""
+    with duck.cursor() as connection:
+        connection.execute("attach ':memory:' as own")
+        connection.execute("use own")
+        yield Bills(connection)
+    duck.execute("detach own")
 
 
 def written(
