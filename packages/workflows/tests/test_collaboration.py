@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
@@ -23,6 +23,7 @@ from netra_fixtures import (
     within,
 )
 from netra_workflows import (
+    Analysis,
     Bills,
     Collaboration,
     InvalidText,
@@ -36,7 +37,7 @@ from netra_workflows import (
     recommend,
 )
 from netra_workflows.generator import Bill
-from netra_workflows.judging import proofs
+from netra_workflows.judging import Proofs, proofs
 
 from .installation import Installation, Person
 
@@ -64,17 +65,31 @@ class Refusing:
         self.taken.append((user, event_id.partition("/")[2]))
 
 
+class Judged(NamedTuple):
+    """What is found in a generated bill, and what each row that proves it was billed at."""
+
+    analysis: Analysis
+    billed: Proofs
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    """Judge a bill, once for all who decide on what is found in it."""
+    path = tmp_path_factory.mktemp("bills") / "bill.csv"
+    Bill(3, rows=200, days=31, accounts=1).write(path)
+    with Bills.opened(memory_mb=512, threads=1) as bills:
+        bills.ingest(path)
+        analysis = analyse(bills)
+        return Judged(analysis, proofs(bills, analysis))
+
+
 @pytest.fixture
-def draft(engine: AsyncEngine, namespace: str, tmp_path: Path) -> Draft:
+def draft(engine: AsyncEngine, namespace: str, judged: Judged) -> Draft:
     """Draw up a plan as the agents do, without them."""
+    analysis, billed = judged
 
     async def drawn(person: Person) -> UUID:
-        id, path, tenant = uuid4(), tmp_path / "bill.csv", person.principal.tenant
-        Bill(3, rows=200, days=31, accounts=1).write(path)
-        with Bills.opened(memory_mb=512, threads=1) as bills:
-            bills.ingest(path)
-            analysis = analyse(bills)
-            billed = proofs(bills, analysis)
+        id, tenant = uuid4(), person.principal.tenant
         record = Record(engine=engine, namespace=namespace)
         await record.add(id, analysis, billed, tenant=tenant, user=person.user, sources=["bill.csv"])
         await record.draft(id, recommend(analysis), tenant=tenant, user=person.user)
@@ -155,16 +170,11 @@ async def test_of_acts_at_once_on_one_revision_one_counts(
 
 
 async def test_what_an_agent_writes_again_is_there_once(
-    installation: Installation, engine: AsyncEngine, namespace: str, tmp_path: Path
+    installation: Installation, engine: AsyncEngine, namespace: str, judged: Judged
 ) -> None:
     """A worker that died after it had written, and before anybody knew, is followed by one that writes the same."""
-    id, path = uuid4(), tmp_path / "bill.csv"
-    Bill(3, rows=200, days=31, accounts=1).write(path)
-    record = Record(engine=engine, namespace=namespace)
-    with Bills.opened(memory_mb=512, threads=1) as bills:
-        bills.ingest(path)
-        analysis = analyse(bills)
-        billed = proofs(bills, analysis)
+    id, record = uuid4(), Record(engine=engine, namespace=namespace)
+    analysis, billed = judged
 
     for _ in range(2):
         await record.add(id, analysis, billed, tenant="acme", user="apo", sources=["bill.csv"])
