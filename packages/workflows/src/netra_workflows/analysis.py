@@ -225,6 +225,8 @@ class _Run:
 
     def contracts(self) -> Iterator[ContractUse]:
         """Join what contracts agree on to the rows that use it."""
+        if not self._connection.execute("select 1 from contract limit 1").fetchone():
+            return
         self.make("link", "links")
         rows: dict[tuple[str, str], list[Rows]] = defaultdict(list)
         for row in self.read("contract_rows", "commitment", "currency", "source_id"):

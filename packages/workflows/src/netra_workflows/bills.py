@@ -134,7 +134,7 @@ class Bills:
             return
         mixed = self.connection.execute(
             "select list(distinct currency) from staged where fault is null"
-            " group by billing_account, provider, period_start having count(distinct currency) > 1"
+            " group by billing_account, provider, period_start having min(currency) <> max(currency)"
         ).fetchone()
         if mixed:
             raise MixedCurrencies(name, mixed[0])
