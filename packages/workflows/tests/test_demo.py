@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from netra_fixtures import StartProgram, within
+
 DEMO = Path(__file__).parents[3] / ".ci" / "demo.py"
 
 
@@ -16,11 +18,13 @@ def shown(folder: Path, *arguments: str) -> tuple[int, str]:
     return ran.returncode, ran.stdout
 
 
-def test_the_demo_goes_from_bills_to_savings(tmp_path: Path) -> None:
+async def test_the_demo_goes_from_bills_to_savings(start_program: StartProgram, tmp_path: Path) -> None:
     """Every agent is seen at work, and what is printed at the end stands in the report."""
-    code, printed = shown(tmp_path, "--seed", "7", "--rows", "300")
+    demo = await start_program(DEMO, "--report", str(tmp_path), "--seed", "7", "--rows", "300")
+    async with within(seconds=100):
+        printed = (await demo.communicate()).decode()
 
-    assert code == 0
+    assert demo.returncode == 0
     assert "generated with seed 7; no real one" in printed
     lines = printed.splitlines()
     assert [line[:7] for line in lines if "agent_started" in line or "agent_completed" in line] == [
