@@ -6,6 +6,7 @@ import gzip
 import random
 from collections.abc import Callable, Iterator
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -252,8 +253,6 @@ class Bill:
         resource: str = "", tags: str = "", quantity: str = "1", category: str = "Usage", correction: str = "",
         frequency: str = "Usage-Based", pricing: str = "Standard", commitment: str = "", status: str = "",
     ) -> tuple[str, ...]:  # fmt: skip
-        month = day.replace(day=1)
-        after = (month + timedelta(days=32)).replace(day=1)
         price = f"{line.price:.10f}"
         committed = (
             ("Spend", commitment, f"{commitment} of {cloud}", status, "Savings Plan")
@@ -262,13 +261,22 @@ class Bill:
         )
         return (
             billed, effective, listed, effective, f"payer-{cloud}", "Generated Bills", "USD",
-            f"{month}T00:00:00Z", f"{after}T00:00:00Z", f"{day}T00:00:00Z", f"{day + timedelta(days=1)}T00:00:00Z",
+            *_periods(day),
             category, correction, line.description, frequency, *committed,
             quantity, line.unit, price, cloud, price, pricing if category == "Usage" else "", quantity, line.unit,
             cloud, cloud, "us-east-1", "US East", resource, resource, line.kind, line.category, line.service,
             f"sku-{line.kind}", line.kind, "", f"price-{line.kind}-{line.price}", account, f"account {account[-4:]}",
             tags, f"generated with seed {self.seed}",
         )  # fmt: skip
+
+
+@cache
+def _periods(day: date) -> tuple[str, str, str, str]:
+    """Write when the month of a day begins and ends, and when the day does."""
+    month = day.replace(day=1)
+    after = (month + timedelta(days=32)).replace(day=1)
+    begins, ends, today, tomorrow = (f"{d}T00:00:00Z" for d in (month, after, day, day + timedelta(days=1)))
+    return begins, ends, today, tomorrow
 
 
 def main() -> None:
