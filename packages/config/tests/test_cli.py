@@ -21,6 +21,7 @@ from netra_fixtures import (
     IsolatedEnvironment,
     PostgresEndpoint,
     RedisEndpoint,
+    StartProgram,
     Tier,
     business_value,
     eventually,
@@ -82,12 +83,26 @@ def as_user(request: pytest.FixtureRequest) -> tuple[str, ...]:
     return prefix
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("as_user", [(), NAMELESS], ids=["oneself", "a number without a name"], indirect=True)
 async def test_the_command_that_is_installed_runs(
+    config: ConfigService[Shop], variables: IsolatedEnvironment, namespace: str, start_program: StartProgram
+) -> None:
+    """What is typed into a terminal does what the tests below call."""
+    command = await start_program(
+        "netra-config", "--schema", "shop:Shop", "--environment", "test", "--namespace", namespace, "drift",
+        folder=Path(__file__).parent,
+    )  # fmt: skip
+    async with within(seconds=60):
+        out = await command.communicate()
+
+    assert (command.returncode, out) == (0, b"no drift\n")
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("as_user", [NAMELESS], ids=["a number without a name"], indirect=True)
+async def test_the_command_runs_in_a_container(
     config: ConfigService[Shop], variables: IsolatedEnvironment, namespace: str, as_user: tuple[str, ...]
 ) -> None:
-    """What is typed into a terminal, or run in a container, does what the tests below call."""
+    """What runs in a container, a fresh process of a user without a name, does the same."""
     program = str(Path(sys.executable).with_name("netra-config"))
     arguments = ("--schema", "shop:Shop", "--environment", "test", "--namespace", namespace, "drift")
 

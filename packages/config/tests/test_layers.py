@@ -1,8 +1,10 @@
 """What lies on top wins, value by value, and a text comes back as it was written."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,6 +23,7 @@ JSON = st.recursive(
 )
 VALUES = st.dictionaries(KEYS, JSON, max_size=4)
 PATHS = st.lists(KEYS, min_size=1, max_size=3).map(tuple)
+FEW, MANY = (hypothesis.settings(max_examples=examples) for examples in (25, 2_000))
 
 
 def is_branch(value: object) -> bool:
@@ -40,6 +43,7 @@ def seen_from_above(layers: list[Any]) -> Any:
     return {key: seen_from_above([branch[key] for branch in branches if key in branch]) for key in keys}
 
 
+@FEW
 @given(st.lists(VALUES, min_size=1, max_size=4))
 def test_layers_show_what_is_seen_from_above(layers: list[dict[str, JsonValue]]) -> None:
     """Two ways to say the same rule agree: building up from below, and looking down from above."""
@@ -48,6 +52,7 @@ def test_layers_show_what_is_seen_from_above(layers: list[dict[str, JsonValue]])
     assert merge(*stack) == seen_from_above(stack)
 
 
+@FEW
 @given(VALUES, VALUES, VALUES)
 def test_layers_may_be_merged_in_any_grouping(one: Any, two: Any, three: Any) -> None:
     """A team that merges its files first gets what it would have got otherwise, where no value hides a branch."""
@@ -56,6 +61,7 @@ def test_layers_may_be_merged_in_any_grouping(one: Any, two: Any, three: Any) ->
     assert merge(merge(flat[0], flat[1]), flat[2]) == merge(flat[0], merge(flat[1], flat[2])) == merge(*flat)
 
 
+@FEW
 @given(VALUES, VALUES)
 def test_merging_changes_no_layer(lower: Any, upper: Any) -> None:
     """The environment's own layer is shared by every tenant."""
@@ -66,6 +72,7 @@ def test_merging_changes_no_layer(lower: Any, upper: Any) -> None:
     assert canonical([lower, upper]) == before
 
 
+@FEW
 @given(VALUES, PATHS, JSON)
 def test_what_is_put_is_there_and_gone_once_it_is_removed(
     values: Any, path: tuple[str, ...], value: Any
@@ -85,6 +92,7 @@ def test_a_pointer_leads_back_to_its_path(path: tuple[str, ...]) -> None:
     assert parse(pointer(path)) == path
 
 
+@FEW
 @given(VALUES)
 def test_a_canonical_text_comes_back_and_is_the_only_one(values: Any) -> None:
     """Two documents are equal where their texts are, byte for byte."""
@@ -92,6 +100,25 @@ def test_a_canonical_text_comes_back_and_is_the_only_one(values: Any) -> None:
 
     assert json.loads(text) == values
     assert canonical(turned(values)) == text
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    ("rule", "drawn"),
+    [
+        (test_layers_show_what_is_seen_from_above, [st.lists(VALUES, min_size=1, max_size=4)]),
+        (test_layers_may_be_merged_in_any_grouping, [VALUES, VALUES, VALUES]),
+        (test_merging_changes_no_layer, [VALUES, VALUES]),
+        (test_what_is_put_is_there_and_gone_once_it_is_removed, [VALUES, PATHS, JSON]),
+        (test_a_canonical_text_comes_back_and_is_the_only_one, [VALUES]),
+    ],
+    ids=["seen from above", "any grouping", "no layer changes", "put and removed", "canonical"],
+)
+def test_a_rule_of_layers_holds_for_thousands(rule: Any, drawn: list[st.SearchStrategy[Any]]) -> None:
+    """The same, for thousands of documents."""
+    inner: Callable[..., None] = rule.hypothesis.inner_test
+
+    MANY(given(*drawn)(inner))()
 
 
 def turned(value: Any) -> Any:
