@@ -132,11 +132,25 @@ async def test_the_watcher_prints_events_as_they_come(
     assert "no bills" in lines[2]
 
 
-async def test_the_watcher_says_why_it_can_not_watch(gateway: Any, environment: IsolatedEnvironment) -> None:
-    """A refused token is a sentence, not a traceback."""
+@pytest.fixture
+def watched(
+    environment: IsolatedEnvironment, start_program: StartProgram, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Awaitable[tuple[int | None, str]]]:
+    """Run a watcher whose token nobody signed to its end, and return how it ended and what it said."""
     environment.set("NETRA_TOKEN", SECRET)
 
-    code, said = await outcome(environment, sys.executable, "-m", "netra_sessions.watch", gateway.uri)
+    async def run(*told: str) -> tuple[int | None, str]:
+        watcher = await start_program("netra_sessions.watch", *told)
+        async with within(seconds=30):
+            said = (await watcher.communicate()).decode()
+        return watcher.returncode, said + capfd.readouterr().err
+
+    return run
+
+
+async def test_the_watcher_says_why_it_can_not_watch(gateway: Any, watched: Open) -> None:
+    """A refused token is a sentence, not a traceback."""
+    code, said = await watched(gateway.uri)
 
     assert code == 1
     assert said == "the gateway refused the token (401); ask the user to sign in again\n"
@@ -147,13 +161,9 @@ async def test_the_watcher_says_why_it_can_not_watch(gateway: Any, environment: 
     [("http://127.0.0.1:1",), ("ws://127.0.0.1:1/events", "--after", "yesterday")],
     ids=["where", "when"],
 )
-async def test_the_watcher_says_what_it_was_told_wrong(
-    gateway: Any, environment: IsolatedEnvironment, told: tuple[str, ...]
-) -> None:
+async def test_the_watcher_says_what_it_was_told_wrong(watched: Open, told: tuple[str, ...]) -> None:
     """A misspelt address or place is a line of help, not a traceback."""
-    environment.set("NETRA_TOKEN", SECRET)
-
-    code, said = await outcome(environment, sys.executable, "-m", "netra_sessions.watch", *told)
+    code, said = await watched(*told)
 
     assert code == 2
     assert said.startswith("usage:")
