@@ -127,7 +127,7 @@ cells = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(rows=st.lists(st.tuples(st.sampled_from(KINDS), cells), min_size=1, max_size=25))
 def test_no_bill_makes_findings_claim_what_they_may_not(
     write_bill: WriteBill, rows: list[tuple[dict[str, str], dict[str, str]]]

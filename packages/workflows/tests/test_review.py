@@ -5,7 +5,7 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netra_auth import PLATFORM, Reach, Role
@@ -41,6 +41,7 @@ tries = st.tuples(
 )  # fmt: skip
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(tries, min_size=12, max_size=40))
 def test_whatever_is_tried_three_people_stand_behind_what_is_executed(
     tried: list[tuple[Act, str, int, frozenset[int]]],
@@ -63,6 +64,16 @@ def test_whatever_is_tried_three_people_stand_behind_what_is_executed(
         assert not set(plan.done) & set(plan.left_out)
         assert not plan.done or plan.state in (State.APPROVED, State.EXECUTED)
         assert (plan.state is State.EXECUTED) == (not plan.open)
+
+
+@pytest.mark.soak
+@settings(max_examples=5_000, deadline=None)
+@given(st.lists(tries, min_size=12, max_size=40))
+def test_whatever_is_tried_thousands_of_times_three_people_stand_behind_it(
+    tried: list[tuple[Act, str, int, frozenset[int]]],
+) -> None:
+    """The same, for thousands of plans."""
+    test_whatever_is_tried_three_people_stand_behind_what_is_executed.hypothesis.inner_test(tried)  # type: ignore[attr-defined]
 
 
 def test_what_is_sent_back_may_be_submitted_by_somebody_else() -> None:

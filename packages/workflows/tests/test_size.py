@@ -6,9 +6,11 @@ import sys
 from collections import defaultdict
 from decimal import Decimal
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from netra_fixtures import StartProgram, within
 from netra_workflows.generator import Bill
 
 ROWS = 1_000_000
@@ -26,21 +28,22 @@ for total in read.totals:
 """
 
 
-def judged(folder: Path, rows: int) -> tuple[int, int, Path, dict[str, Decimal]]:
-    """Judge a generated bill in a process of its own; give its peak memory in KiB and what it says."""
-    path = folder / "bill.csv"
-    written = Bill(3, rows=rows).write(path).rows
-    ran = subprocess.run(
-        [sys.executable, "-c", JUDGE, path, folder / "bills.duckdb"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    first, *totals = ran.stdout.splitlines()
+class Judged(NamedTuple):
+    """What a process told that judged a generated bill."""
+
+    peak_kib: int
+    rows: int
+    totals: dict[str, Decimal]
+
+
+def told(printed: str, written: int) -> Judged:
+    """Read what the process printed, and hold that it read every row and found something."""
+    first, *totals = printed.splitlines()
     peak, kept, refused, findings = map(int, first.split())
     assert (kept, refused) == (written, 0)
     assert findings > 10
-    return peak, kept, path, {line.rpartition(" ")[0]: Decimal(line.rpartition(" ")[2]) for line in totals}
+    sums = {line.rpartition(" ")[0]: Decimal(line.rpartition(" ")[2]) for line in totals}
+    return Judged(peak, kept, sums)
 
 
 def recounted(path: Path) -> dict[str, Decimal]:
@@ -55,20 +58,33 @@ def recounted(path: Path) -> dict[str, Decimal]:
     return dict(sums)
 
 
-def test_a_bill_of_thousands_is_judged_in_a_process_of_its_own(tmp_path: Path) -> None:
+async def test_a_bill_of_thousands_is_judged_in_a_process_of_its_own(
+    start_program: StartProgram, tmp_path: Path
+) -> None:
     """The path that a worker takes, with its bills in a file, on a small bill."""
-    peak, _, path, totals = judged(tmp_path, 5000)
+    path, judge = tmp_path / "bill.csv", tmp_path / "judge.py"
+    written = Bill(3, rows=5000).write(path).rows
+    judge.write_text(JUDGE, encoding="utf-8")
 
-    assert totals == recounted(path)
-    assert peak < TWO_GIGABYTES
+    process = await start_program(judge, str(path), str(tmp_path / "bills.duckdb"))
+    async with within(seconds=50):
+        judged = told((await process.communicate()).decode(), written)
+
+    assert judged.totals == recounted(path)
+    assert judged.peak_kib < TWO_GIGABYTES
 
 
 @pytest.mark.soak
 def test_a_million_rows_are_judged_within_two_gigabytes(tmp_path: Path) -> None:
     """A million rows are read, judged and added up to the last digit in 2 GiB of memory."""
-    peak, kept, path, totals = judged(tmp_path, int(ROWS * 1.1))
+    path = tmp_path / "bill.csv"
+    written = Bill(3, rows=int(ROWS * 1.1)).write(path).rows
 
-    print(f"peak of {kept} rows: {peak} KiB")
-    assert kept >= ROWS
-    assert totals == recounted(path)
-    assert peak < TWO_GIGABYTES
+    command = [sys.executable, "-c", JUDGE, path, tmp_path / "bills.duckdb"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    judged = told(ran.stdout, written)
+    print(f"peak of {judged.rows} rows: {judged.peak_kib} KiB")
+    assert judged.rows >= ROWS
+    assert judged.totals == recounted(path)
+    assert judged.peak_kib < TWO_GIGABYTES
