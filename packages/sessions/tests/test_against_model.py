@@ -250,7 +250,7 @@ def machine(postgres: PostgresEndpoint, redis: RedisEndpoint, namespace: str) ->
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("examples", [15, pytest.param(1_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("examples", [10, pytest.param(1_000, marks=pytest.mark.soak)])
 def test_the_stores_keep_to_the_model(
     postgres_endpoint: PostgresEndpoint, private_redis: PrivateRedis, namespace: str, examples: int
 ) -> None:

@@ -212,7 +212,7 @@ def machine(
 
 
 @pytest.mark.timeout(1_800)
-@pytest.mark.parametrize("examples", [8, pytest.param(300, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("examples", [6, pytest.param(300, marks=pytest.mark.soak)])
 def test_every_screen_shows_its_users_events(
     postgres_endpoint: PostgresEndpoint,
     redis_endpoint: RedisEndpoint,
