@@ -270,7 +270,7 @@ async def test_a_screen_that_leaves_while_leases_are_renewed_is_not_put_back(
     slow: Slow, open_gateway: Open, sign_in: Open, redis_client: Redis, namespace: str
 ) -> None:
     """A user who closed a window isn't refused another one because of it."""
-    lease = timedelta(seconds=3)
+    lease = timedelta(seconds=1.5)
     gateway = await open_gateway(redis=slow, lease=lease)
     presence = Presence(redis_client, namespace, lease=lease, deadline=timedelta(seconds=10))
 

@@ -129,7 +129,7 @@ async def test_a_server_that_greets_and_hangs_up_is_asked_less_and_less(
         RealtimeClient(link.uri, lambda: "token", policy=policy) as client,
     ):
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(1):
                 await client.next()
 
     assert greeted < 30
