@@ -9,6 +9,7 @@ its standard error.
 import ast
 import contextlib
 import ctypes
+import gc
 import importlib
 import importlib.util
 import json
@@ -67,6 +68,8 @@ class ForkServer:
             with contextlib.suppress(Exception, SystemExit):  # the program will say so itself
                 importlib.import_module(name)
         server = os.getpid()
+        sys.stdout.flush()  # what an import said would be said again by each program
+        gc.freeze()  # a collection, and Python's end, would write to all of the memory that processes share
         pid = os.fork()
         if pid:
             for descriptor in descriptors:
