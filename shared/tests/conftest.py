@@ -1,5 +1,9 @@
-"""The kit's own tests run the plugin as its users do: pytest in a folder of its own, in a process of its own."""
+"""The kit's own tests run the plugin as its users do: pytest in a folder of its own, in a process of its own.
 
+A process that has pytest imported forks most of these; some tests start Python for it, as a command line does.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,7 @@ import sqlalchemy.ext.asyncio  # noqa: F401
 from hypothesis import HealthCheck, settings
 
 # A run of pytester in this process drops what it was first to import, and SQLAlchemy can't be imported twice.
+from .forked import ForkedRuns
 from .held import held  # noqa: F401
 from .indexes import index  # noqa: F401
 from .lines import connect, link, near, server  # noqa: F401
@@ -48,11 +53,20 @@ def kept_clusters(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture(scope="session")
+def forked_runs() -> Iterator[ForkedRuns]:
+    """What forks the runs inside the tests of this worker."""
+    runs = ForkedRuns(PLUGINS_LEFT_OUT)
+    yield runs
+    runs.close()
+
+
 @pytest.fixture
 def run(
     pytester: pytest.Pytester,
     monkeypatch: pytest.MonkeyPatch,
     kept_clusters: Path,
+    forked_runs: ForkedRuns,
     request: pytest.FixtureRequest,
 ) -> Run:
     """Run pytest on a test module of the text given, with a migrated shop in PostgreSQL."""
@@ -70,6 +84,6 @@ def run(
     def run(source: str, *arguments: str) -> Outcome:
         pytester.makepyfile(test_shop=source)
         options = [f"--redis={engine}"] if engine else []
-        return Outcome(pytester.runpytest_subprocess(*options, *arguments, timeout=120), pytester.path)
+        return Outcome(forked_runs.pytest(pytester.path, *options, *arguments), pytester.path)
 
     return run
