@@ -61,8 +61,7 @@ async def test_redis(redis_link, fault):
             await met(client.ping, fault)
         await client.ping()
 """,
-        "-n", "2",
-    )  # fmt: skip
+    )
 
     outcome.result.assert_outcomes(passed=8)
 
@@ -84,8 +83,7 @@ async def test_postgres(postgres_link, fault):
         await met(lambda: asks(engine), fault)
     await asks(engine)
 """,
-        "-n", "2",
-    )  # fmt: skip
+    )
 
     outcome.result.assert_outcomes(passed=8)
 

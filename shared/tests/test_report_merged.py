@@ -12,6 +12,8 @@ import pytest
 
 from netra_fixtures.report import RunReport, read
 
+from .forked import ForkedRuns
+
 ORDERS = '''
 """Orders are kept."""
 import pytest
@@ -74,33 +76,54 @@ anyio_mode = "auto"
 Shards = tuple[Path, Path]
 
 
-def run_shards(folder: Path, source: str, *options: str) -> Shards:
-    """Run each of two shards of a module, and give the folders of their reports."""
-    folder.mkdir()
-    (folder / "pytest.toml").write_text(SETTINGS)
-    (folder / "test_it.py").write_text(source)
-    (folder / "durations.json").write_text(json.dumps(DURATIONS))
-    for number in (1, 2):
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "pytest", "--splits=2", f"--group={number}", *options),
-                *("--splitting-algorithm=least_duration", f"--durations-path={folder / 'durations.json'}"),
-                f"--report-dir=shard-{number}",
-            ],
-            cwd=folder, env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "DOCKER_HOST": "unix:///nowhere/docker.sock"},
-            capture_output=True, timeout=150, check=False,
-        )  # fmt: skip
-    return folder / "shard-1", folder / "shard-2"
+Part = Callable[..., Shards]
+Merge = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def integration(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+def run_shards(forked_runs: ForkedRuns, kept_clusters: Path) -> Part:
+    """Runs each of two shards of a module, and gives the folders of their reports."""
+
+    def run_shards(folder: Path, source: str, *options: str) -> Shards:
+        folder.mkdir()
+        (folder / "pytest.toml").write_text(SETTINGS)
+        (folder / "test_it.py").write_text(source)
+        (folder / "durations.json").write_text(json.dumps(DURATIONS))
+        for number in (1, 2):
+            forked_runs.run(
+                "pytest", "--splits=2", f"--group={number}", *options,
+                "--splitting-algorithm=least_duration", f"--durations-path={folder / 'durations.json'}",
+                f"--report-dir=shard-{number}",
+                folder=folder,
+                environ={
+                    "PATH": "/usr/bin:/bin", "HOME": str(folder), "XDG_CACHE_HOME": str(kept_clusters),
+                    "DOCKER_HOST": "unix:///nowhere/docker.sock",
+                },
+            )  # fmt: skip
+        return folder / "shard-1", folder / "shard-2"
+
+    return run_shards
+
+
+@pytest.fixture
+def merge(forked_runs: ForkedRuns, tmp_path: Path) -> Merge:
+    """Runs the command that merges."""
+
+    def merge(*folders: Path, into: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        command = ("netra_fixtures.report", "merge", *folders, "--into", into)
+        return forked_runs.run(*command, folder=tmp_path, environ=variables)
+
+    return merge
+
+
+@pytest.fixture(scope="module")
+def integration(run_shards: Part, tmp_path_factory: pytest.TempPathFactory) -> Shards:
     """Run shards that use servers, each on two workers; to be read, and not to be changed."""
     return run_shards(tmp_path_factory.mktemp("integration") / "shop", ORDERS, "-n2")
 
 
 @pytest.fixture(scope="module")
-def units(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+def units(run_shards: Part, tmp_path_factory: pytest.TempPathFactory) -> Shards:
     """Run shards that use no server; to be read, and not to be changed."""
     return run_shards(tmp_path_factory.mktemp("units") / "shop", UNITS)
 
@@ -111,11 +134,6 @@ def shards(units: Shards, tmp_path: Path) -> Shards:
     for folder in units:
         shutil.copytree(folder, tmp_path / folder.name)
     return tmp_path / units[0].name, tmp_path / units[1].name
-
-
-def merge(*folders: Path, into: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = (sys.executable, "-P", "-m", "netra_fixtures.report", "merge", *folders, "--into", into)
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
 
 
 def report(folder: Path) -> RunReport:
@@ -130,7 +148,18 @@ def names(part: RunReport) -> set[str]:
 
 def test_shards_take_fair_parts_and_merge_into_the_whole(units: Shards, tmp_path: Path) -> None:
     """Two machines finish at the same time, and a reader sees one run."""
-    done = merge(*units, into=tmp_path / "whole")
+    command = (
+        sys.executable,
+        "-P",
+        "-m",
+        "netra_fixtures.report",
+        "merge",
+        *units,
+        "--into",
+        tmp_path / "whole",
+    )
+
+    done = subprocess.run(command, env={}, capture_output=True, text=True, timeout=60, check=False)
 
     whole, (one, two) = report(tmp_path / "whole"), map(report, units)
     assert done.returncode == 0, done.stderr
@@ -142,7 +171,7 @@ def test_shards_take_fair_parts_and_merge_into_the_whole(units: Shards, tmp_path
 
 
 @pytest.mark.timeout(180)  # starts the servers of two runs
-def test_the_whole_keeps_what_each_shard_proved(integration: Shards, tmp_path: Path) -> None:
+def test_the_whole_keeps_what_each_shard_proved(merge: Merge, integration: Shards, tmp_path: Path) -> None:
     """Evidence, servers and measurements add up, and every test says which machine ran it."""
     done = merge(*integration, into=tmp_path / "whole")
 
@@ -174,7 +203,7 @@ def test_a_shard_says_which_it_is(units: Shards) -> None:
     assert "shard 1 of 2" in (units[0] / "report.md").read_text()
 
 
-def test_shards_in_random_order_part_the_same_list(tmp_path: Path) -> None:
+def test_shards_in_random_order_part_the_same_list(merge: Merge, run_shards: Part, tmp_path: Path) -> None:
     """Each shard draws a seed of its own, and no test may fall between two orders."""
     parts = run_shards(tmp_path / "shop", NAMESAKES, "--random-order")  # the order tells namesakes apart
 
@@ -184,7 +213,7 @@ def test_shards_in_random_order_part_the_same_list(tmp_path: Path) -> None:
     assert report(tmp_path / "whole").totals.passed == 40
 
 
-def test_what_was_left_out_by_name_is_not_missing(tmp_path: Path) -> None:
+def test_what_was_left_out_by_name_is_not_missing(merge: Merge, run_shards: Part, tmp_path: Path) -> None:
     """A person who merges shards of a selection asked for no more."""
     parts = run_shards(tmp_path / "shop", UNITS, "-k", "sums")
 
@@ -194,7 +223,7 @@ def test_what_was_left_out_by_name_is_not_missing(tmp_path: Path) -> None:
     assert totals.collected == totals.passed == 8
 
 
-def test_a_missing_shard_makes_the_whole_incomplete(units: Shards, tmp_path: Path) -> None:
+def test_a_missing_shard_makes_the_whole_incomplete(merge: Merge, units: Shards, tmp_path: Path) -> None:
     """A machine that died must not look like a run that holds."""
     done = merge(units[1], into=tmp_path / "whole")
 
@@ -205,7 +234,9 @@ def test_a_missing_shard_makes_the_whole_incomplete(units: Shards, tmp_path: Pat
     assert whole.totals.not_run == 9 - len(whole.tests)
 
 
-def test_tests_that_fell_between_shards_make_the_whole_incomplete(shards: Shards, tmp_path: Path) -> None:
+def test_tests_that_fell_between_shards_make_the_whole_incomplete(
+    merge: Merge, shards: Shards, tmp_path: Path
+) -> None:
     """Shards that parted by different durations may leave one out; the sum shows it."""
     left_out = json.loads((shards[1] / "report.json").read_text())
     left_out["tests"].pop()
@@ -217,7 +248,7 @@ def test_tests_that_fell_between_shards_make_the_whole_incomplete(shards: Shards
     assert report(tmp_path / "whole").totals.not_run == 1
 
 
-def test_a_failure_in_one_shard_fails_the_whole(tmp_path: Path) -> None:
+def test_a_failure_in_one_shard_fails_the_whole(merge: Merge, run_shards: Part, tmp_path: Path) -> None:
     """What one machine found is found, whatever the others say."""
     one, two = run_shards(tmp_path / "shop", UNITS.replace("!= 8", "!= 5"))
 
@@ -231,7 +262,7 @@ def test_a_failure_in_one_shard_fails_the_whole(tmp_path: Path) -> None:
     ("status", "verdict"), [(1, "It does not hold"), (2, "The run is incomplete"), (5, "It holds")]
 )
 def test_how_a_shard_ended_counts_where_all_its_tests_passed(
-    shards: Shards, tmp_path: Path, status: int, verdict: str
+    merge: Merge, shards: Shards, tmp_path: Path, status: int, verdict: str
 ) -> None:
     """A missed budget fails a run that enforces them, and no test; a shard without tests fails nothing."""
     replace(shards[1], '"exit_status": 0', f'"exit_status": {status}')
@@ -241,7 +272,7 @@ def test_how_a_shard_ended_counts_where_all_its_tests_passed(
     assert done.stdout.startswith(verdict)
 
 
-def test_the_files_of_junit_become_one(units: Shards, tmp_path: Path) -> None:
+def test_the_files_of_junit_become_one(merge: Merge, units: Shards, tmp_path: Path) -> None:
     """A job that shows test results reads one file, whoever ran them."""
     merge(*units, into=tmp_path / "whole")
 
@@ -250,7 +281,7 @@ def test_the_files_of_junit_become_one(units: Shards, tmp_path: Path) -> None:
     assert len(suites.findall("testsuite/testcase")) == 9
 
 
-def test_the_summary_goes_to_the_page_of_the_job(units: Shards, tmp_path: Path) -> None:
+def test_the_summary_goes_to_the_page_of_the_job(merge: Merge, units: Shards, tmp_path: Path) -> None:
     """Who looks at a pull request reads the verdict without opening anything."""
     page = tmp_path / "summary.md"
     page.write_text("before\n")
@@ -278,7 +309,7 @@ def test_the_summary_goes_to_the_page_of_the_job(units: Shards, tmp_path: Path) 
     ids=["same shard", "another run", "same test", "another time factor", "no report"],
 )
 def test_what_is_not_of_one_run_is_not_merged(
-    shards: Shards, tmp_path: Path, spoil: Callable[[Path, Path], object], reason: str
+    merge: Merge, shards: Shards, tmp_path: Path, spoil: Callable[[Path, Path], object], reason: str
 ) -> None:
     """A sum of what does not belong together says nothing, and looks as if it did."""
     spoil(*shards)
