@@ -47,19 +47,31 @@ class Process:
     folder: str
 
 
-def processes() -> list[Process]:
-    """List the processes that run now; those that are dead and only not yet reaped have no command."""
+def processes(since: int = 0) -> list[Process]:
+    """List the processes that run now; those that are dead and only not yet reaped have no command.
+
+    Args:
+        since: when the first of them began, as the kernel counts; of the older ones no more than that is read.
+    """
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
+            parent, began = parent_and_begin(entry)
+            if began < since:
+                continue
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             folder = os.readlink(entry / "cwd")
         except OSError:
             continue
         if command:
             found.append(Process(int(entry.name), parent, command, folder))
     return found
+
+
+def parent_and_begin(entry: Path) -> tuple[int, int]:
+    """Read from a process's folder who started it, and when, as the kernel counts."""
+    fields = (entry / "stat").read_text().rpartition(")")[2].split()
+    return int(fields[1]), int(fields[19])
 
 
 def segments() -> set[int]:
@@ -97,6 +109,7 @@ class KilledRun:
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
+        _, self._began = parent_and_begin(Path("/proc", str(self.process.pid)))
 
     @property
     def output(self) -> str:
@@ -108,7 +121,7 @@ class KilledRun:
 
     def look(self) -> dict[int, Process]:
         """List the processes of the run that live; the run's name is that of its directory."""
-        everybody = {one.pid: one for one in processes()}
+        everybody = {one.pid: one for one in processes(self._began)}
         ours = {self.process.pid, *self.seen}
         while more := {one.pid for one in everybody.values() if one.parent in ours} - ours:
             ours |= more
