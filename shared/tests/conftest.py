@@ -1,6 +1,7 @@
 """The kit's own tests run the plugin as its users do: pytest in a folder of its own, in a process of its own.
 
-A process that has pytest imported forks most of these; some tests start Python for it, as a command line does.
+A process that has imported all that a run does forks most of them; some are started as from a command line, among
+them what depends on when something is imported.
 """
 
 from collections.abc import Iterator
@@ -81,9 +82,13 @@ def run(
     )
     engine = request.config.getoption("redis")
 
-    def run(source: str, *arguments: str) -> Outcome:
+    def run(source: str, *arguments: str, started: bool = False) -> Outcome:
         pytester.makepyfile(test_shop=source)
         options = [f"--redis={engine}"] if engine else []
-        return Outcome(forked_runs.pytest(pytester.path, *options, *arguments), pytester.path)
+        if started:
+            result = pytester.runpytest_subprocess(*options, *arguments, timeout=120)
+        else:
+            result = forked_runs.pytest(pytester.path, *options, *arguments)
+        return Outcome(result, pytester.path)
 
     return run

@@ -53,7 +53,7 @@ def test_unit():
 
 def test_each_test_is_given_what_it_sent_and_no_more(run: Run) -> None:
     """The report's figures are those of the test they stand beside, its child processes included."""
-    outcome = run(WORK)
+    outcome = run(WORK, started=True)
 
     outcome.result.assert_outcomes(passed=4)
     assert outcome.test("test_rows")["evidence"]["postgres"]["rows_written"] == 5

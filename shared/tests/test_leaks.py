@@ -166,7 +166,7 @@ def judge(run: Run, tests: str) -> None:
     source = f"{BEGINNING}{tests}\nasync def test_last():\n    pass\n".strip()
     expected = announced(source)
 
-    outcome = run(source)
+    outcome = run(source, started=True)  # what is watched is imported late
 
     assert leaks(outcome) == expected
     outcome.result.assert_outcomes(passed=source.count("def test_"), errors=len(expected))

@@ -76,7 +76,8 @@ def test_a_mock_built_in_disguise_is_refused_where_it_is_built(run: Run) -> None
         async def test_visit(redis_client):
             await redis_client.ping()
             getattr(__import__("unittest." + "mock").mock, "Magic" + "Mock")()
-        """
+        """,
+        started=True,
     )
 
     outcome.result.assert_outcomes(failed=1)
