@@ -19,6 +19,7 @@ from netra_config import (
     StoreUnavailable,
     TenantId,
 )
+from netra_config.connections import Kept
 from netra_config.follow import Follower
 from netra_fixtures import (
     Cut,
@@ -138,6 +139,22 @@ async def test_with_postgresql_out_of_reach_the_last_good_settings_serve_and_say
 
     await reaches(reading, 2)
     assert reading.health().age == timedelta()
+
+
+async def test_a_server_that_hangs_up_on_who_greets_it_is_out_of_reach() -> None:
+    """A server that restarts just then is an outage like any other, and no error of a driver's."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    engine = create_async_engine(f"postgresql+asyncpg://who@127.0.0.1:{port}/what?ssl=disable")
+    async with server, within(seconds=20):
+        with pytest.raises(StoreUnavailable, match="PostgreSQL"):
+            await Kept(engine, "select 1", timedelta(seconds=10)).ask()
+    await engine.dispose()
 
 
 async def test_a_listener_that_only_looks_alive_is_found_out(

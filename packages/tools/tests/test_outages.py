@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from netra_fixtures import (
     Cut,
@@ -33,6 +33,7 @@ from netra_tools import (
     Tool,
     ToolExecutor,
 )
+from netra_tools.database import Database, Statement
 
 pytestmark = business_value(
     tier=Tier.FREE,
@@ -107,6 +108,22 @@ async def test_without_postgresql_nothing_is_done(
             raise AssertionError("it is not back yet") from error
 
     await eventually(back, seconds=30)
+
+
+async def test_a_server_that_hangs_up_on_who_greets_it_is_out_of_reach() -> None:
+    """A server that restarts just then is an outage like any other, and no error of a driver's."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    engine = create_async_engine(f"postgresql+asyncpg://who@127.0.0.1:{port}/what?ssl=disable")
+    async with server, within(seconds=20):
+        with pytest.raises(StoreUnavailable, match="PostgreSQL"):
+            await Database(engine, deadline=timedelta(seconds=10)).execute(Statement("select 1"))
+    await engine.dispose()
 
 
 async def test_an_end_that_could_not_be_written_is_written_later(

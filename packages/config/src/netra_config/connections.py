@@ -139,5 +139,8 @@ def _is_unreachable(error: BaseException) -> bool:
 
 
 def _is_caused_by(error: BaseException, kinds: type | tuple[type, ...]) -> bool:
-    cause = error.orig.__cause__ if isinstance(error, exc.DBAPIError) and error.orig is not None else None
+    below = (
+        error.orig if isinstance(error, exc.DBAPIError) else error
+    )  # a raw connection's errors come unwrapped
+    cause = below.__cause__ if below is not None else None
     return isinstance(error, kinds) or isinstance(cause, kinds)

@@ -125,7 +125,9 @@ class Database:
 
 def _is_unreachable(error: BaseException) -> bool:
     """Tell an absent server from a wrong statement."""
-    if isinstance(error, exc.DBAPIError):
-        cause = error.orig.__cause__ if error.orig is not None else None
-        return error.connection_invalidated or any(isinstance(one, _UNREACHABLE) for one in (error, cause))
-    return isinstance(error, _UNREACHABLE)
+    invalidated = isinstance(error, exc.DBAPIError) and error.connection_invalidated
+    below = (
+        error.orig if isinstance(error, exc.DBAPIError) else error
+    )  # a raw connection's errors come unwrapped
+    cause = below.__cause__ if below is not None else None
+    return invalidated or any(isinstance(one, _UNREACHABLE) for one in (error, cause))
