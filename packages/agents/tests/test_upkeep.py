@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -42,6 +43,21 @@ SOON = timedelta(seconds=30)
 BEATING = PATIENT.model_copy(update={"beat_every": timedelta(milliseconds=20)})
 QUICK = Plan("quick", Number, Number, [Step("a", ADD)])
 
+# A beat that waits for a lock, and that is late where it is to be cancelled, as on a busy server.
+HELD_UP = """create function wait() returns trigger language plpgsql as $$
+begin
+    perform pg_advisory_xact_lock_shared(1);
+    return new;
+exception when query_canceled then
+    perform pg_sleep(0.3);
+    return new;
+end
+$$"""
+BEATS = (
+    "select pid from pg_stat_activity where datname = current_database() and state = 'active'"
+    " and query like '%agents.beat%' and pid <> pg_backend_pid()"
+)
+
 
 async def beats(rows: Rows, times: int) -> None:
     """Wait until the one worker has told so often that it lives."""
@@ -70,6 +86,40 @@ async def test_a_worker_tells_that_it_lives_while_it_waits_for_its_turn_to_take_
     result = await orchestrator.result(QUICK, run, caller=alice, within=SOON)
 
     assert result.n == 2
+
+
+@pytest.mark.fresh_database
+async def test_a_worker_that_left_gives_no_sign_of_life(
+    engine: AsyncEngine, redis_client: Redis, namespace: str, rows: Rows
+) -> None:
+    """Whoever takes over from a worker that left does so at once, and not when it would be given up for dead."""
+    async with engine.begin() as connection:
+        await connection.execute(text(HELD_UP))
+        await connection.execute(
+            text("create trigger wait before insert on agents.executor for each row execute function wait()")
+        )
+
+    async def beating() -> None:
+        assert await rows(f"{BEATS} and wait_event = 'advisory'")
+
+    async def over() -> None:
+        assert not await rows(BEATS)
+
+    async with AsyncExitStack() as opened:
+        await opened.enter_async_context(
+            Worker(plans=[QUICK], engine=engine, redis=redis_client, namespace=namespace, policy=BEATING)
+        )
+        async with engine.begin() as other:
+            await other.execute(text("select pg_advisory_xact_lock(1)"))
+            await eventually(beating, seconds=10)
+            leaving = asyncio.create_task(opened.aclose())
+            await asyncio.wait(
+                {leaving}, timeout=0.1
+            )  # who leaves without waiting for the beat is gone by then
+        await leaving
+    await eventually(over, seconds=10)
+
+    assert await rows("select id from agents.executor") == []
 
 
 async def test_a_queue_that_expired_is_ended_a_part_at_a_time(

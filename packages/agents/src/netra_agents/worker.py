@@ -76,6 +76,7 @@ class Worker:
         self._carried: dict[RunId, Carrying] = {}
         self._tasks: dict[RunId, asyncio.Task[None]] = {}
         self._poked = asyncio.Event()
+        self._beating = asyncio.Lock()
         self._closing = False
         self._unknown: set[RunId] = set()
 
@@ -133,7 +134,8 @@ class Worker:
         for task in self._tasks.values():
             task.cancel()  # its agent won't be stopped
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await self._background.close()  # a beat after the farewell would be a life sign of nobody
+        async with self._beating:  # one that is cut off may come after the farewell, as a life sign of nobody
+            await self._background.close()
         await self._outbox.drain(min(grace, self._policy.deadline.total_seconds()))
         await self._screen.finish()
         with suppress(StoreUnavailable):  # it lapses
@@ -171,7 +173,8 @@ class Worker:
 
     async def _beat(self) -> None:
         carried = list(self._carried.items())  # the answer may be older than what is taken up meanwhile
-        held = await self._claims.beat()
+        async with self._beating:
+            held = await self._claims.beat()
         for run, carrying in carried:
             if self._carried.get(run) is not carrying:
                 continue
