@@ -58,9 +58,8 @@ def alarmed(bills: Bills, write_bill: WriteBill, accounts: Mapping[str, list[Map
 
 def test_a_day_is_unusual_from_two_fifths_more(bills: Bills, write_bill: WriteBill) -> None:
     """Below that, a busy day is a busy day."""
-    accounts = {
-        more: [*usual(), of_day(17, more)] for more in ("4.09", "4.07")
-    }  # a day that costs 10.2, as is usual
+    # a day that costs 10.2, as is usual, and so much more
+    accounts = {more: [*usual(), of_day(17, more)] for more in ("4.09", "4.07")}
 
     assert alarmed(bills, write_bill, accounts) == {"4.09"}
 

@@ -87,9 +87,8 @@ class PostgresEndpoint(Endpoint, frozen=True):
         """
         from sqlalchemy.ext.asyncio import create_async_engine
 
-        if (
-            not self.socket
-        ):  # no link carries TLS; where asyncpg is cut off as it asks, it leaves an error to nobody
+        if not self.socket:
+            # No link carries TLS; where asyncpg is cut off as it asks for it, it leaves an error to nobody.
             options["connect_args"] = {"ssl": "disable"} | options.get("connect_args", {})
         return create_async_engine(self.url(), **options)
 
