@@ -29,11 +29,8 @@ class ForkedRuns:
 
     def __init__(self, options: Sequence[str]) -> None:
         self._control, given = socket.socketpair()
-        others = (
-            "NETRA_",
-            "PYTEST_",
-            "PYTHON",
-        )  # of this session; Python reads some as it starts, and only then
+        # of this session; Python reads some of its own as it starts, and only then
+        others = ("NETRA_", "PYTEST_", "PYTHON")
         own = {name: value for name, value in os.environ.items() if not name.startswith(others)}
         with given:
             self._server = subprocess.Popen(
