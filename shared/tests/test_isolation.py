@@ -256,6 +256,24 @@ def test_settings_users_and_functions_of_redis_are_undone(run: Run) -> None:
     outcome.result.assert_outcomes(passed=2)
 
 
+@pytest.mark.parametrize("flush", ["flushall", "flushdb"])
+def test_no_test_empties_a_redis_that_may_be_others_too(run: Run, flush: str) -> None:
+    """A test that is right alone would take their keys from tests beside it, or from the team whose server it is."""
+    outcome = run(
+        f"""
+        async def test_flushes(redis_client, namespace):
+            await redis_client.set(f"{{namespace}}:basket", "3 books")
+            await redis_client.{flush}()
+        """
+    )
+
+    outcome.result.assert_outcomes(failed=1)
+    told = (
+        f"{flush.upper()} would also empty what others keep where the server is shared; delete the keys below"
+    )
+    assert told in outcome.text
+
+
 def test_rows_are_deleted_whatever_refers_to_them_and_the_database_stays(run: Run) -> None:
     """A clone costs fifty times what deleting does; keys and triggers must not make it needed."""
     outcome = run(

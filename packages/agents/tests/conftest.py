@@ -63,6 +63,12 @@ class Screen:
         return [data for _, found, data in self.seen.get(str(run), []) if found == kind]
 
 
+async def forget_all(redis: Redis, namespace: str) -> None:
+    """Make Redis forget what this installation keeps there."""
+    async for key in redis.scan_iter(f"{namespace}:*"):
+        await redis.delete(key)
+
+
 @pytest.fixture
 def screen() -> Screen:
     """The screens of all users."""

@@ -30,7 +30,7 @@ from netra_agents.roles import Request, five_roles
 from netra_fixtures import Goal, Tier, business_value, eventually, within
 
 from .computing import ADD, SUM, Flaky, Maybe, Number, Numbers
-from .conftest import PATIENT, Screen
+from .conftest import PATIENT, Screen, forget_all
 from .savings import ACTIONS, DATA, OPTIMIZATION, REPORTING, TRIAGE, BillTools
 
 pytestmark = business_value(
@@ -228,7 +228,7 @@ async def test_workflow_state_consistency_across_services(
     assert (await orchestrator.show(done[2], caller=alice)).state is RunState.COMPLETED
     assert await orchestrator.rebuild_view() == 6
     await consistent()
-    await redis_client.flushall()
+    await forget_all(redis_client, namespace)
     assert await orchestrator.rebuild_view() == 6
     await consistent()
     assert {run: await redis_client.get(key(run)) for run in kept} == kept

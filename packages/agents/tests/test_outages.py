@@ -44,7 +44,7 @@ from netra_fixtures import (
 
 from .at_work import Piece, outcome, plans
 from .computing import ADD, Number
-from .conftest import PATIENT, Screen
+from .conftest import PATIENT, Screen, forget_all
 from .without_network import REFUSED
 
 pytestmark = business_value(
@@ -128,7 +128,7 @@ async def test_a_run_outlives_a_restart_of_postgresql(
 
 @pytest.mark.parametrize("flushes", [5, pytest.param(200, marks=pytest.mark.soak)])
 async def test_a_flushed_redis_loses_no_run_and_its_views_are_made_again(
-    open_worker: OpenWorker, orchestrator: Orchestrator, redis_client: Redis, alice: Caller,
+    open_worker: OpenWorker, orchestrator: Orchestrator, redis_client: Redis, namespace: str, alice: Caller,
     rng: random.Random, flushes: int,
 ) -> None:  # fmt: skip
     """Whenever Redis forgets, runs go on, and one call shows again what the record says."""
@@ -141,7 +141,7 @@ async def test_a_flushed_redis_loses_no_run_and_its_views_are_made_again(
     for _ in range(flushes):
         runs = [await orchestrator.start(plan, Number(n=n), caller=alice) for n in range(3)]
         await asyncio.sleep(rng.uniform(0, 0.05))
-        await redis_client.flushall()
+        await forget_all(redis_client, namespace)
         for n, run in enumerate(runs):
             result = await orchestrator.result(plan, run, caller=alice, within=SOON)
             assert result.n == n + 3

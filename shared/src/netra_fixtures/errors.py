@@ -5,6 +5,7 @@ NetraFixturesError
 │   └── AddressUnusable      the server at an address that was given can't be used
 ├── ServerDied               a server ended while tests used it
 ├── ServiceUntouched         a test asked for a service and sent it nothing
+├── FlushRefused             a test would empty a Redis that others use
 ├── ValueMissing             an integration test doesn't say for whom it matters
 ├── MigrationFailed          the template database can't be built
 ├── Leaked                   a test left something open
@@ -57,6 +58,16 @@ class ServiceUntouched(NetraFixturesError):
             "use it, or drop the fixture or base class that brings it"
         )
         self.services = services
+
+
+class FlushRefused(NetraFixturesError):
+    """A test would empty the Redis that it is given, which may be others' too."""
+
+    def __init__(self, command: str) -> None:
+        super().__init__(
+            f"{command} would also empty what others keep where the server is shared; "
+            "delete the keys below `namespace`, or ask for `private_redis` and flush that"
+        )
 
 
 class ValueMissing(NetraFixturesError):

@@ -10,6 +10,7 @@ from typing import Any
 from redis.asyncio import Connection, ConnectionPool, Redis
 from redis.asyncio.client import PubSub
 
+from netra_fixtures.errors import FlushRefused
 from netra_fixtures.leaks import Leak, LeakWatch
 from netra_fixtures.services.endpoint import RedisEndpoint
 
@@ -27,6 +28,8 @@ class LentPool(ConnectionPool):
         """Lend a connection."""
         taker = sys._getframe(1)
         place, command = self.watch.place(taker), taker.f_locals.get("command_name")
+        if command in ("FLUSHALL", "FLUSHDB"):
+            raise FlushRefused(command)
         connection: Connection = await super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
         if isinstance(taker.f_locals.get("self"), PubSub):
             self._lent[connection] = Leak("a subscription of `redis_client`", place)
