@@ -13,6 +13,8 @@ import pytest
 from .environments import Environment
 from .runs import Run
 
+pytestmark = pytest.mark.timeout(180)  # each starts a run for real
+
 USE_BOTH = """
 from sqlalchemy import text
 
@@ -87,6 +89,26 @@ def test_a_disk_that_fills_while_the_server_is_made_is_named(mounted: Mounted, e
     assert done.stdout.count("No space left on device") == 1, done.stdout
     assert f"free room in {elsewhere}, or set TMPDIR to a folder that has more" in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_disk_that_is_full_in_the_end_costs_one_file_of_the_report(
+    mounted: Mounted, elsewhere: str
+) -> None:
+    """What the tests said isn't lost in a traceback, because there was no room for the file that CI reads."""
+    Path("test_shop.py").write_text(
+        "import os\nfrom pathlib import Path\n\ndef test_fills():\n"
+        "    with Path(os.environ['TMPDIR'], 'full').open('wb', buffering=0) as full:\n"
+        "        try:\n            while True:\n                full.write(bytes(4096))\n"
+        "        except OSError:\n            pass\n"
+    )
+
+    small = {"/dev/shm": "size=1m", elsewhere: "size=12m"}
+    done = mounted(small, TMPDIR=elsewhere, PYTEST_ADDOPTS="--report-dir=reports")
+
+    assert "1 passed" in done.stdout, done.stdout
+    assert done.stdout.count("netra: junit.xml can't be written: [Errno 28] No space left on device") == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert Path("reports", "index.html").exists()
 
 
 @pytest.mark.parametrize(

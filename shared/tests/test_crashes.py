@@ -13,6 +13,8 @@ import pytest
 from .conftest import SHOP
 from .crashing import KilledRun
 
+pytestmark = pytest.mark.timeout(180)  # each starts a run for real, and waits for its stages
+
 Start = Callable[..., KilledRun]
 ROLES = ("pytest", "controller", "worker", "supervisor", "postgres", "redis", "tap")
 NAMES = {

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ def test_a_forked_run_sees_what_a_started_one_sees(forked_runs: ForkedRuns, tmp_
     started = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "--seed=7"], cwd=tmp_path, env=environ,
         stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a run in the background ignores it
     )  # fmt: skip
 
     assert seen == json.loads((tmp_path / "seen.json").read_text())

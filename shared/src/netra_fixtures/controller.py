@@ -45,6 +45,7 @@ class Controller:
         self._report: RunReport | None = None
         self._unwritten: OSError | None = None
         self._unkept: OSError | None = None
+        self._no_junit: OSError | None = None
         option = config.getoption("report_dir")
         self.directory = Path(config.invocation_params.dir, option) if option else config.rootpath / DIRECTORY
         self._crashed: list[str] = []
@@ -117,16 +118,26 @@ class Controller:
             getattr(report, "netra", {}).get("integration") for report in self._reports
         )
         if self._own_junit and not wanted:
-            self.config.pluginmanager.unregister(self.config.stash[xml_key])
-            del self.config.stash[xml_key]
+            self._forgo_junit()
         elif self._own_junit:
             note_elsewhere(self.run.directory, self._junit)
-        result = yield
+        try:
+            result = yield
+        except OSError as error:
+            if not self._own_junit:  # where it is written was chosen by who runs the tests
+                raise
+            result, self._no_junit = None, error
+            self._forgo_junit()
         if self._crashed and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = exitstatus = pytest.ExitCode.TESTS_FAILED
         if wanted:
             self._finish(session, exitstatus)
         return result
+
+    def _forgo_junit(self) -> None:
+        self.config.pluginmanager.unregister(self.config.stash[xml_key])
+        del self.config.stash[xml_key]
+        self._own_junit = False
 
     def _finish(self, session: pytest.Session, exitstatus: int) -> None:
         here = self.config.stash.get(Worker.KEY, None)
@@ -189,6 +200,11 @@ class Controller:
             terminalreporter.write_line(
                 f"netra: the run can't be kept for comparison: {self._unkept}; make room, or remove what stands there",
                 yellow=True,
+            )
+        if self._no_junit:
+            terminalreporter.write_line(
+                f"netra: junit.xml can't be written: {self._no_junit}; make room in {self._junit.parent}",
+                red=True,
             )
         if self._crashed:
             crashed = f"the run ends as failed: {' and '.join(self._crashed)} crashed"
