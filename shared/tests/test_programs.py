@@ -110,6 +110,23 @@ async def test_a_program_finds_imported_what_it_imports(start_program: StartProg
     assert said == [b"True False\n", b"True True\nFalse\n"]
 
 
+async def test_what_a_program_imported_is_let_go_at_its_end(
+    start_program: StartProgram, tmp_path: Path
+) -> None:
+    """A library that looks for leaks at Python's end, as nanobind does, finds none that Python would not have."""
+    (tmp_path / "program.py").write_text(
+        "import os\nimport wave\n"
+        "class Mark:\n    def __del__(self, write=os.write): write(1, b'let go')\n"
+        "wave.Wave_read.mark = Mark()\n"
+    )
+
+    ran = await start_program(tmp_path / "program.py")
+    async with within(seconds=20):
+        output = await ran.communicate()
+
+    assert output == b"let go"
+
+
 async def test_a_command_and_a_module_are_programs_too(start_program: StartProgram) -> None:
     """What is installed is started by its name."""
     module = await start_program("json.tool", "--compact")

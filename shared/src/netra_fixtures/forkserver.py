@@ -7,6 +7,7 @@ its standard error.
 """
 
 import ast
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -69,7 +70,7 @@ class ForkServer:
                 importlib.import_module(name)
         server = os.getpid()
         sys.stdout.flush()  # what an import said would be said again by each program
-        gc.freeze()  # a collection, and Python's end, would write to all of the memory that processes share
+        gc.freeze()  # a collection would write to all of the memory that processes share
         pid = os.fork()
         if pid:
             for descriptor in descriptors:
@@ -88,6 +89,9 @@ class ForkServer:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        atexit.register(
+            gc.unfreeze
+        )  # Python's end lets go of all; some libraries report what is left as leaked
         if self._libc is not None:
             self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != server:
