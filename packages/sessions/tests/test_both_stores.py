@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from netra_fixtures import Goal, ServiceOrchestrationIntegrationTest, Tier, business_value
+from netra_fixtures import Goal, ManualClock, ServiceOrchestrationIntegrationTest, Tier, business_value
 from netra_sessions import SessionPolicy, Sessions, SessionToken, TooManySessions, UserId, WhenFull
+from netra_sessions.record import FENCE
 
 OpenSessions = Callable[..., Sessions]
 ALICE = UserId("alice")
@@ -45,3 +46,19 @@ class TestBothStores(ServiceOrchestrationIntegrationTest):
             await sessions.create(ALICE)
 
         await self.assert_row_count("sessions.session", 1)
+
+    async def test_a_use_counts_while_a_fence_stands(
+        self, open_sessions: OpenSessions, clock: ManualClock
+    ) -> None:
+        """A process that died between its commit and its new entry signs nobody out early."""
+        sessions = open_sessions(policy=SessionPolicy(idle_lifetime=timedelta(hours=2)))
+        issued = await sessions.create(ALICE)
+        await self.redis_client.set(self.key_of(issued.token), FENCE + b" of a process that died")
+
+        clock.advance(timedelta(minutes=1))
+        used = await sessions.validate(issued.token)
+        clock.advance(timedelta(minutes=119))
+        again = await sessions.validate(issued.token)
+
+        assert (used.requests, again.requests) == (1, 2)
+        assert again.last_seen_at == clock.now()

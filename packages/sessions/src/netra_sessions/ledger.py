@@ -83,7 +83,8 @@ class Ledger:
         if (over := record.over(now_ms, self.cache.idle_ms)) is not None:
             raise over
         used = record.used(now_ms, device, address)
-        if now_ms - record.activity.last_seen_ms >= self.cache.coarse_ms:
+        coarse = now_ms - record.activity.last_seen_ms >= self.cache.coarse_ms
+        if coarse or epoch is not None:  # Redis answers, and a fence or a new epoch keeps the session out
             await self.store.save_one(digest, used.activity)
         return used.session()
 
