@@ -45,9 +45,9 @@ DEADLINE = timedelta(seconds=1)
 
 @pytest.fixture
 async def linked(postgres_link: ServiceLink[PostgresEndpoint]) -> AsyncIterator[Access]:
-    """Rights that are asked over the link, and waited for a second."""
+    """Rights that are asked over the link, and waited for three seconds: a busy machine is no outage."""
     engine = create_async_engine(postgres_link.endpoint.url())
-    yield Access(engine=engine, deadline=DEADLINE)
+    yield Access(engine=engine, deadline=DEADLINE * 3)
     await engine.dispose()
 
 
@@ -60,10 +60,10 @@ async def test_without_postgresql_nobody_is_let_in_and_nothing_changes(
     fault: Cut | Reset | HalfOpen,
 ) -> None:
     """A user is told to try again, and can as soon as the record is back."""
-    await linked.found(ROOT, ACME)
+    await access.found(ROOT, ACME)
     assert await linked.allowed(acting(ROOT), START, RUNS)
 
-    async with postgres_link.fault(fault), within(seconds=DEADLINE.total_seconds() * 5):
+    async with postgres_link.fault(fault), within(seconds=20):
         results = await asyncio.gather(
             linked.allowed(acting(ROOT), START, RUNS),
             linked.require(acting(ROOT), START, RUNS),

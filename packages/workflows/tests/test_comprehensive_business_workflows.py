@@ -231,6 +231,7 @@ async def hold_alone(installation: Installation, person: Person) -> None:
     tier=Tier.FREE, goals={Goal.REVENUE, Goal.RETENTION},
     impact="a new user sees what they can save, and that it is true, within seconds of the upload",
 )  # fmt: skip
+@pytest.mark.timeout(180)  # busy machines start a worker in tens of seconds
 async def test_complete_cost_optimization_workflow(
     installation: Installation, worker_process: StartWorker, tmp_path: Path, rng: random.Random,
     delivered: Delivered, measured: Measured,
@@ -281,6 +282,7 @@ async def refused(error: type[Exception], *acts: Coroutine[Any, Any, Any]) -> No
     tier=Tier.ENTERPRISE, goals={Goal.SECURITY, Goal.EFFICIENCY},
     impact="nobody spends or saves the company's money alone, and everybody knows at once where a plan stands",
 )  # fmt: skip
+@pytest.mark.timeout(180)  # busy machines start a worker in tens of seconds
 async def test_multi_user_collaborative_workflow(
     installation: Installation, worker_process: StartWorker, gateway_process: GatewayProcess, tmp_path: Path,
     rng: random.Random, delivered: Delivered,

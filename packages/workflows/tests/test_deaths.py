@@ -152,6 +152,7 @@ def hold_once(person: Person, run: Any) -> None:
     assert [event.previous for event in events[1:]] == [event.id for event in events[:-1]]
 
 
+@pytest.mark.timeout(180)  # busy machines start a worker in tens of seconds
 async def test_a_run_whose_worker_or_gateway_is_killed_comes_to_the_same(
     installation: Installation, worker_process: StartWorker, gateway_process: GatewayProcess, tmp_path: Path,
     rng: random.Random,

@@ -18,6 +18,7 @@ def shown(folder: Path, *arguments: str) -> tuple[int, str]:
     return ran.returncode, ran.stdout
 
 
+@pytest.mark.timeout(180)  # busy machines start a worker in tens of seconds
 async def test_the_demo_goes_from_bills_to_savings(start_program: StartProgram, tmp_path: Path) -> None:
     """Every agent is seen at work, and what is printed at the end stands in the report."""
     demo = await start_program(DEMO, "--report", str(tmp_path), "--seed", "7", "--rows", "300")

@@ -83,6 +83,7 @@ async def held(
     return told
 
 
+@pytest.mark.timeout(180)  # busy machines start a worker in tens of seconds
 async def test_tenants_side_by_side_see_their_own_alone(
     installation: Installation, worker_process: StartWorker, tmp_path: Path, rng: random.Random
 ) -> None:

@@ -79,6 +79,7 @@ async def test_an_upload_that_may_not_be_leaves_nothing(installation: Installati
     assert issubclass(BillTooLarge, WorkflowsError)
 
 
+@pytest.mark.timeout(180)  # busy machines start a worker in tens of seconds
 async def test_a_broken_bill_is_named_and_the_others_count(
     installation: Installation, worker_process: StartWorker, tmp_path: Path
 ) -> None:
@@ -106,6 +107,7 @@ async def test_a_broken_bill_is_named_and_the_others_count(
         await finished(installation, alice, broken)
 
 
+@pytest.mark.timeout(180)  # busy machines start a worker in tens of seconds
 async def test_other_peoples_uploads_are_judged_together(
     installation: Installation, worker_process: StartWorker, tmp_path: Path, third_party_data: ThirdPartyData
 ) -> None:
