@@ -89,9 +89,7 @@ class ForkServer:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        atexit.register(
-            gc.unfreeze
-        )  # Python's end lets go of all; some libraries report what is left as leaked
+        atexit.register(gc.unfreeze)  # what Python's end can't let go of, some libraries report as leaked
         if self._libc is not None:
             self._libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != server:
