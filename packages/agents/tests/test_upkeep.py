@@ -57,6 +57,15 @@ BEATS = (
     "select pid from pg_stat_activity where datname = current_database() and state = 'active'"
     " and query like '%agents.beat%' and pid <> pg_backend_pid()"
 )
+COLUMNS = "namespace, tenant, user_id, tier, priority, tenant_limit, plan, version, plan_key, input, due_at"
+
+
+def claims_of(engine: AsyncEngine, namespace: str) -> Claims:
+    """Return what a worker of its own would claim by."""
+    return Claims(
+        engine, namespace, uuid4(), [QUICK.key], deadline=timedelta(seconds=30), lapse=timedelta(seconds=30),
+        most_attempts=3,
+    )  # fmt: skip
 
 
 async def beats(rows: Rows, times: int) -> None:
@@ -127,14 +136,10 @@ async def test_a_queue_that_expired_is_ended_a_part_at_a_time(
 ) -> None:
     """However many waited in vain, telling them fits into the time that one question to PostgreSQL has."""
     await orchestrator.start(QUICK, Number(n=1), caller=alice, within=timedelta(milliseconds=1))
-    columns = "namespace, tenant, user_id, tier, priority, tenant_limit, plan, version, plan_key, input, state, due_at"
-    more = f"insert into agents.run (id, {columns}) select gen_random_uuid(), {columns} from agents.run"
+    more = f"insert into agents.run (id, state, {COLUMNS}) select gen_random_uuid(), state, {COLUMNS} from agents.run"
     async with engine.begin() as connection:
         await connection.execute(text(f"{more}, generate_series(1, 249)"))
-    claims = Claims(
-        engine, namespace, uuid4(), [QUICK.key], deadline=timedelta(seconds=30), lapse=timedelta(seconds=30),
-        most_attempts=3,
-    )  # fmt: skip
+    claims = claims_of(engine, namespace)
     await claims.beat()
 
     changed = [[what for _, what, _ in await claims.recover()].count("changed") for _ in range(4)]
@@ -143,6 +148,26 @@ async def test_a_queue_that_expired_is_ended_a_part_at_a_time(
     assert await rows("select state, count(*) as n from agents.run group by state") == [
         {"state": "timed_out", "n": 250}
     ]
+
+
+async def test_what_dead_workers_left_unsent_is_taken_over_a_part_at_a_time(
+    engine: AsyncEngine, namespace: str, orchestrator: Orchestrator, alice: Caller
+) -> None:
+    """Also where PostgreSQL last counted the runs before they were there, and so plans for one."""
+    await orchestrator.start(QUICK, Number(n=1), caller=alice)
+    ended = (
+        f"insert into agents.run (id, state, ended_at, error, told, {COLUMNS})"
+        f" select gen_random_uuid(), 'cancelled', clock_timestamp(), 'Cancelled', 1, {COLUMNS} from agents.run"
+    )
+    async with engine.begin() as connection, engine.connect() as other:
+        await connection.execute(text(f"{ended}, generate_series(1, 250)"))
+        await other.execute(text("analyze agents.run"))
+    claims = claims_of(engine, namespace)
+    await claims.beat()
+
+    taken = [[what for _, what, _ in await claims.recover()].count("untold") for _ in range(4)]
+
+    assert taken == [100, 100, 50, 0]
 
 
 async def test_a_run_that_is_cancelled_before_its_work_began_has_a_start_and_an_end(

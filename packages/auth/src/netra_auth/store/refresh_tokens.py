@@ -45,8 +45,9 @@ _REVOKE_USER = text(
 )
 # a few at a time, each of which may have thousands of tokens: one statement for all might outlast any deadline
 _PURGE = text(
-    "delete from auth.refresh_family where id in (select id from auth.refresh_family"
-    " where expires_at <= :now order by id limit 100 for update skip locked) returning id"
+    "with old as materialized (select id from auth.refresh_family"
+    " where expires_at <= :now order by id limit 100 for update skip locked)"
+    " delete from auth.refresh_family as f using old where f.id = old.id returning f.id"
 )
 
 

@@ -28,9 +28,11 @@ _COVERS = text(
     "select 1 from auth.revocation where what = 'token' and subject = :token"
     " or what = 'session' and subject = :session or what = 'user' and subject = :user and at >= :issued_at limit 1"
 )
-_PURGE = text(  # a few at a time: one statement for all might outlast any deadline
-    "delete from auth.revocation where id in (select id from auth.revocation"
-    " where until <= :now order by id limit 1000 for update skip locked) returning id"
+# A few at a time: one statement for all might outlast any deadline. `in (select … limit …)` may be run for each row.
+_PURGE = text(
+    "with old as materialized (select id from auth.revocation"
+    " where until <= :now order by id limit 1000 for update skip locked)"
+    " delete from auth.revocation as r using old where r.id = old.id returning r.id"
 )
 
 

@@ -313,9 +313,10 @@ begin
             return query select r.id, 'adrift', null::text;
         end if;
     end loop;
-    for r in update agents.run u set executor = me where u.id in (
-        select q.id from agents.run q where q.namespace = space and q.sent < q.told and q.state <> 'running'
-        and (q.executor is null or q.executor <> all(live)) limit 100 for update skip locked) returning *
+    for r in with left_behind as materialized (
+            select q.id from agents.run q where q.namespace = space and q.sent < q.told and q.state <> 'running'
+            and (q.executor is null or q.executor <> all(live)) limit 100 for update skip locked)
+        update agents.run u set executor = me from left_behind l where u.id = l.id returning u.*
     loop
         return query select r.id, 'untold', null::text;
     end loop;
