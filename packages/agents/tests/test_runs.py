@@ -225,7 +225,7 @@ async def test_two_installations_share_servers_and_nothing_else(
 ) -> None:  # fmt: skip
     """What runs in one is not taken up, shown or compared in the other, though its name begins alike."""
     plan = Plan("quick", Number, Number, [Step("a", ADD)])
-    other = Orchestrator(engine=engine, redis=redis_client, namespace=f"{namespace}-2", policy=PATIENT)
+    other = Orchestrator(engine=engine, redis=redis_client, namespace=f"{namespace}:other", policy=PATIENT)
     theirs = await other.start(plan, Number(n=1), caller=alice)
     await other.rebuild_view()
     await open_worker(plan)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from netra_auth import KeyRing, SigningKey, TokenRefused
-from netra_fixtures import Goal, PostgresEndpoint, RedisEndpoint, Tier, business_value
+from netra_fixtures import Goal, PostgresEndpoint, PrivateRedis, Tier, business_value
 from netra_sessions.settings import GatewaySettings
 
 pytestmark = business_value(
@@ -30,7 +30,7 @@ PRINTED = [
 )
 def test_an_example_of_the_readme_runs(
     postgres_endpoint: PostgresEndpoint,
-    redis_endpoint: RedisEndpoint,
+    private_redis: PrivateRedis,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     example: str,
@@ -38,7 +38,7 @@ def test_an_example_of_the_readme_runs(
 ) -> None:
     """Documentation that does not run costs every reader an hour."""
     monkeypatch.setenv("DATABASE_URL", postgres_endpoint.url())
-    monkeypatch.setenv("REDIS_URL", redis_endpoint.url)
+    monkeypatch.setenv("REDIS_URL", private_redis.endpoint.url)
 
     exec(compile(example, README, "exec"), {"__name__": "__main__"})
 
@@ -47,7 +47,7 @@ def test_an_example_of_the_readme_runs(
 
 @pytest.mark.fresh_database
 async def test_a_gateway_process_is_told_as_the_readme_shows(
-    postgres_endpoint: PostgresEndpoint, redis_endpoint: RedisEndpoint, tmp_path: Path,
+    postgres_endpoint: PostgresEndpoint, private_redis: PrivateRedis, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """The variables that the page exports are those that are read, and its function opens a verifier."""
@@ -59,7 +59,7 @@ async def test_a_gateway_process_is_told_as_the_readme_shows(
     monkeypatch.setenv("NETRA_GATEWAY_AUTHENTICATION", "netra_sessions:Authentication")
     monkeypatch.setenv("NETRA_GATEWAY_KEYS_FILE", str(keys))
     monkeypatch.setenv("NETRA_GATEWAY_DATABASE_URL", postgres_endpoint.url())
-    monkeypatch.setenv("NETRA_GATEWAY_REDIS_URL", redis_endpoint.url)
+    monkeypatch.setenv("NETRA_GATEWAY_REDIS_URL", private_redis.endpoint.url)
     exec(compile(GATEWAY, README, "exec"), module)
 
     settings = GatewaySettings()  # type: ignore[call-arg]  # the environment has them

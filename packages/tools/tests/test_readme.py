@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from netra_fixtures import Goal, PostgresEndpoint, RedisEndpoint, Tier, business_value
+from netra_fixtures import Goal, PostgresEndpoint, PrivateRedis, Tier, business_value
 
 pytestmark = business_value(
     tier=Tier.FREE, goals={Goal.EFFICIENCY}, impact="a developer has tools after one copy and paste"
@@ -16,14 +16,14 @@ README = Path(__file__).parents[1] / "README.md"
 @pytest.mark.fresh_database
 def test_the_example_of_the_readme_runs(
     postgres_endpoint: PostgresEndpoint,
-    redis_endpoint: RedisEndpoint,
+    private_redis: PrivateRedis,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Documentation that does not run costs every reader an hour."""
     [example] = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     monkeypatch.setenv("DATABASE_URL", postgres_endpoint.url())
-    monkeypatch.setenv("REDIS_URL", redis_endpoint.url)
+    monkeypatch.setenv("REDIS_URL", private_redis.endpoint.url)
 
     exec(compile(example, README, "exec"), {"__name__": "__main__"})
 
