@@ -12,8 +12,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 import redis
+from redis.asyncio import Redis
 
-from netra_fixtures import lease
+from netra_fixtures import Goal, PrivateRedis, Tier, business_value, lease
 from netra_fixtures.waiting import eventually
 
 from .held import left_on, standing
@@ -368,6 +369,29 @@ def test_no_other_user_can_open_what_a_run_keeps(run: Run) -> None:
     )
 
     outcome.result.assert_outcomes(passed=1)
+
+
+@business_value(
+    tier=Tier.FREE, goals={Goal.STABILITY}, impact="a test of an old snapshot has an old snapshot"
+)
+async def test_a_redis_of_a_test_comes_back_with_what_it_saved(
+    private_redis: PrivateRedis, own_redis: Redis
+) -> None:
+    """A crash brings back what was saved before it, and a restart what it was told to keep."""
+    found = []
+    await own_redis.set("order", "old")
+    await own_redis.save()
+    await own_redis.set("order", "new")
+
+    await private_redis.kill()
+    await private_redis.start()
+    found.append(await own_redis.get("order"))
+    await own_redis.set("order", "newer")
+    for keep in (True, False):
+        await private_redis.restart(keep=keep)
+        found.append(await own_redis.get("order"))
+
+    assert found == [b"old", b"newer", None]
 
 
 def test_a_request_that_nobody_can_carry_out_costs_only_whoever_made_it(run: Run) -> None:

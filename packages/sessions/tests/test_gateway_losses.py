@@ -198,6 +198,8 @@ async def test_redis_is_lost_in_the_middle_of_a_run(
                         await asyncio.sleep(rng.uniform(0, 0.02))
                     await private_redis.kill()
                     await private_redis.start()
+                    loaded = (await own_redis.info("persistence"))["rdb_last_load_keys_loaded"]
+                    assert bool(loaded) is how.endswith("snapshot")
 
             seen = await disturbed(publisher, user, clients, rng.randrange(1, EVENTS - 1), lose)
 

@@ -89,6 +89,8 @@ async def test_redis_is_lost_in_the_middle_of_traffic(
         await traffic.end(tokens[1])
         if loss.startswith("killed"):
             await private_redis.start()
+            loaded = (await own_redis.info("persistence"))["rdb_last_load_keys_loaded"]
+            assert bool(loaded) is loss.endswith("snapshot")
         await traffic.answered()
         await traffic.end(tokens[2])
 
@@ -143,6 +145,7 @@ async def test_a_neighbour_on_the_same_redis_does_not_vouch_for_its_old_snapshot
 
     await private_redis.kill()
     await private_redis.start()
+    assert await own_redis.dbsize()
     await neighbours.recover()
 
     for process in (open_sessions(redis=own_redis), ours):

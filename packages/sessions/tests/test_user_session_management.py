@@ -146,6 +146,7 @@ async def test_session_recovery_after_service_restart(
 
     await private_redis.kill()
     await private_redis.start()
+    assert bool(await own_redis.dbsize()) is snapshot
 
     for process in (open_sessions(redis=own_redis), sessions):
         for _ in range(2):

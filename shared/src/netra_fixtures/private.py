@@ -50,7 +50,10 @@ class PrivatePostgres(PrivateServer):
 
 
 class PrivateRedis(PrivateServer):
-    """A Redis of the test's own."""
+    """A Redis of the test's own.
+
+    It saves nothing unless told to (`SAVE`); killed and started again, it is back with what it saved last.
+    """
 
     def __init__(self, lease: Lease, name: str, endpoint: RedisEndpoint, direct: Path) -> None:
         super().__init__(lease, name)

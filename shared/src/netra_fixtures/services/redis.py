@@ -155,25 +155,24 @@ class RedisServer:
         return True
 
     def stop(self, *, keep: bool = False) -> None:
-        """Shut down cleanly; with *keep* the data is saved first and loaded by the next start."""
+        """Shut down cleanly; the next start is empty, or with *keep* loads what was there."""
         if self.process:
             self.process.expected_to_end = True
             if keep:
                 ask(self.socket_path, b"SAVE")
-            else:
-                self._dump.unlink(missing_ok=True)
             self.process.end(signal.SIGTERM)
+            if not keep:
+                self._dump.unlink(missing_ok=True)
 
     def abandon(self) -> None:
         """End it at once."""
         self.kill()
 
     def kill(self) -> None:
-        """Kill the server with SIGKILL; what it held is gone."""
+        """Kill the server with SIGKILL; the next start loads what it saved last, as it would anywhere."""
         if self.process:
             self.process.end(signal.SIGKILL)
         self.socket_path.unlink(missing_ok=True)
-        self._dump.unlink(missing_ok=True)
 
 
 def ask(path: Path, command: bytes) -> bytes:
